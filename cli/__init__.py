@@ -1,0 +1,1 @@
+"""The `noex-node` command."""

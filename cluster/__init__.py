@@ -1,0 +1,1 @@
+"""Who is in the cluster: failure detection, membership views, node events."""

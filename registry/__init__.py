@@ -1,0 +1,1 @@
+"""Names: behaviors by name, local names, global names."""

@@ -1,0 +1,1 @@
+"""Processes: mailboxes, GenServer, refs, links, monitors, timers, errors. One node, no network."""

@@ -1,0 +1,356 @@
+"""Every error that a process or a node can raise, under one root.
+
+The tree (supervisor errors continue it in `noex.supervisor.errors`)::
+
+    NoexError
+    ├── NoProcessError(ref)                      the target is not alive
+    ├── ServerCrashedError(ref, reason)          the target ended before it replied
+    ├── CallTimeoutError(ref, timeout)           no reply in time; also a TimeoutError
+    ├── NodeNotReachableError(node_id)           the target's node is gone; also a ConnectionError
+    ├── OverloadedError(node_id)                 the queue to the target is full
+    ├── CallCycleError(ref)                      the call could only wait for itself
+    ├── ProcessKilledError(ref)                  the calling process was killed and runs on as a zombie
+    ├── InitFailedError(behavior, name)          `init` raised; the exception is `__cause__`
+    ├── InitTimeoutError(behavior, timeout)      `init` did not return in time; also a TimeoutError
+    ├── NameTakenError(name, owner)              a local name is in use
+    ├── GlobalNameConflictError(name, owner)     a global name is in use
+    ├── BadReturnValueError(callback, value)     a callback returned what it may not
+    ├── UnhandledMessageError(message)           raised by a `match` that knows no such message
+    ├── BehaviorNotFoundError(behavior_name, node_id)
+    ├── MessageSerializationError(operation, path)
+    ├── RemoteError(type_name)                   an exception whose class is not known here
+    ├── NodeStoppedError(node_id)                the node is not running
+    ├── PortInUseError(address)                  also an OSError
+    ├── InsecureBindError(address)               a bind beyond loopback without security
+    └── InvalidValueError                        also a ValueError
+        ├── InvalidNodeIdError(input, reason)
+        ├── InvalidOptionError(field, value, reason)
+        └── InvalidChildSpecError(field, value, reason)
+
+Each class rebuilds itself from its `args`, so an error that was raised on another node
+arrives as the same class with the same fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class NoexError(Exception):
+    """The root of all errors of noex.
+
+    A subclass names its fields in `fields`; they are its `args`, in that order, which is what
+    lets an error travel. `describe` makes the sentence that people read.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        for name, value in zip(self.fields, args, strict=False):
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        try:
+            return self.describe()
+        except Exception:  # a half-built error (foreign args) must still print
+            return super().__str__()
+
+    def describe(self) -> str:
+        """The sentence shown to people: what happened, to whom, and what to do."""
+        return super().__str__()
+
+
+class NoProcessError(NoexError):
+    """The target of a call is not alive (it ended, or the ref is of an earlier life of its node)."""
+
+    fields = ("ref",)
+
+    def __init__(self, ref: Any) -> None:
+        super().__init__(ref)
+
+    def describe(self) -> str:
+        return f"{self.args[0]} is not alive; look it up again before you retry"
+
+
+class ServerCrashedError(NoexError):
+    """The target ended while the call was waiting for its reply."""
+
+    fields = ("ref", "reason")
+
+    def __init__(self, ref: Any, reason: Any) -> None:
+        super().__init__(ref, reason)
+
+    def describe(self) -> str:
+        return f"{self.args[0]} ended before it replied, reason {self.args[1]!r}"
+
+
+class CallTimeoutError(NoexError, TimeoutError):
+    """No reply within `timeout` seconds. The target may still have done, or do, the work."""
+
+    fields = ("ref", "timeout")
+
+    def __init__(self, ref: Any, timeout: float) -> None:
+        super().__init__(ref, timeout)
+
+    def describe(self) -> str:
+        return (
+            f"{self.args[0]} did not reply within {self.args[1]:g} s; "
+            "pass timeout= for slower work, and note that the request may still be carried out"
+        )
+
+
+class NodeNotReachableError(NoexError, ConnectionError):
+    """The node of the target is not a member, or was lost while the call was waiting."""
+
+    fields = ("node_id",)
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(node_id)
+
+    def describe(self) -> str:
+        return f"node {self.args[0]} is not reachable: it is not (or no longer) a member here"
+
+
+class OverloadedError(NoexError):
+    """The queue to a node is full: it reads more slowly than this node sends."""
+
+    fields = ("node_id",)
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(node_id)
+
+    def describe(self) -> str:
+        return f"the send queue to node {self.args[0]} is full; slow down, or retry later"
+
+
+class CallCycleError(NoexError):
+    """The call could only wait for itself: a process called itself, or A calls B calls A."""
+
+    fields = ("ref",)
+
+    def __init__(self, ref: Any) -> None:
+        super().__init__(ref)
+
+    def describe(self) -> str:
+        return (
+            f"calling {self.args[0]} from here would wait for this very handler; "
+            "use cast, or call from a task started with spawn_task"
+        )
+
+
+class ProcessKilledError(NoexError):
+    """The calling process was killed; its code that still runs may not use noex any more."""
+
+    fields = ("ref",)
+
+    def __init__(self, ref: Any) -> None:
+        super().__init__(ref)
+
+    def describe(self) -> str:
+        return f"{self.args[0]} was killed; this is what is left of its handler"
+
+
+class InitFailedError(NoexError):
+    """`init` raised (see `__cause__`). The process is dead and its name is free."""
+
+    fields = ("behavior", "name")
+
+    def __init__(self, behavior: str, name: str | None = None) -> None:
+        super().__init__(behavior, name)
+
+    def describe(self) -> str:
+        named = f" (named {self.args[1]!r})" if self.args[1] else ""
+        cause = f": {self.__cause__!r}" if self.__cause__ is not None else ""
+        return f"init of {self.args[0]}{named} failed{cause}"
+
+
+class InitTimeoutError(NoexError, TimeoutError):
+    """`init` did not return within `timeout` seconds. The process is dead and its name is free."""
+
+    fields = ("behavior", "timeout")
+
+    def __init__(self, behavior: str, timeout: float) -> None:
+        super().__init__(behavior, timeout)
+
+    def describe(self) -> str:
+        return (
+            f"init of {self.args[0]} did not return within {self.args[1]:g} s; "
+            "raise init_timeout, or do the slow part after init"
+        )
+
+
+class NameTakenError(NoexError):
+    """A local name is in use by `owner`."""
+
+    fields = ("name", "owner")
+
+    def __init__(self, name: str, owner: Any) -> None:
+        super().__init__(name, owner)
+
+    def describe(self) -> str:
+        return f"the name {self.args[0]!r} belongs to {self.args[1]}"
+
+
+class GlobalNameConflictError(NoexError):
+    """A global name is in use by `owner`."""
+
+    fields = ("name", "owner")
+
+    def __init__(self, name: str, owner: Any) -> None:
+        super().__init__(name, owner)
+
+    def describe(self) -> str:
+        return f"the global name {self.args[0]!r} belongs to {self.args[1]}"
+
+
+class BadReturnValueError(NoexError):
+    """A callback returned a value that its contract does not allow. It ends the process."""
+
+    fields = ("callback", "value")
+
+    def __init__(self, callback: str, value: Any) -> None:
+        super().__init__(callback, value)
+
+    def describe(self) -> str:
+        callback, value = self.args
+        if hasattr(value, "__await__"):
+            return f"{callback} returned an awaitable ({value!r}); await it in an `async def` handler"
+        legal = "(reply, state), Reply, NoReply or Stop" if callback == "handle_call" else (
+            "the new state, None, NoReply or Stop"
+        )
+        return f"{callback} returned {value!r}; legal is {legal}"
+
+
+class UnhandledMessageError(NoexError):
+    """The handler has no case for this message. Write `case _: raise Unhandled(message)`."""
+
+    fields = ("message",)
+
+    def __init__(self, message: Any) -> None:
+        super().__init__(message)
+
+    def describe(self) -> str:
+        return f"no handler for message {self.args[0]!r}"
+
+
+class BehaviorNotFoundError(NoexError):
+    """No behavior of this name is registered on that node."""
+
+    fields = ("behavior_name", "node_id")
+
+    def __init__(self, behavior_name: str, node_id: str) -> None:
+        super().__init__(behavior_name, node_id)
+
+    def describe(self) -> str:
+        return (
+            f"behavior {self.args[0]!r} is not registered on {self.args[1]}; "
+            "register it there with @behavior or BehaviorRegistry.register before the node starts"
+        )
+
+
+class MessageSerializationError(NoexError):
+    """A value cannot travel. `path` names the field, e.g. ``args[0].conn``."""
+
+    fields = ("operation", "path", "reason")
+
+    def __init__(self, operation: str, path: str, reason: str = "") -> None:
+        super().__init__(operation, path, reason)
+
+    def describe(self) -> str:
+        operation, path, reason = self.args
+        return f"{operation}: {path or 'the value'} cannot travel: {reason}"
+
+
+class RemoteError(NoexError):
+    """An exception from another node whose class is not known here."""
+
+    fields = ("type_name", "text", "remote_args")
+
+    def __init__(self, type_name: str, text: str = "", remote_args: tuple[Any, ...] = ()) -> None:
+        super().__init__(type_name, text, remote_args)
+
+    def describe(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+class NodeStoppedError(NoexError):
+    """The node is not running: not started yet, stopped, or carried through a fork."""
+
+    fields = ("node_id", "reason")
+
+    def __init__(self, node_id: str, reason: str = "it is not running") -> None:
+        super().__init__(node_id, reason)
+
+    def describe(self) -> str:
+        return f"node {self.args[0]} cannot be used: {self.args[1]}"
+
+
+class PortInUseError(NoexError, OSError):
+    """Another socket is bound to this address."""
+
+    fields = ("address",)
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+
+    def describe(self) -> str:
+        return (
+            f"cannot bind {self.args[0]}: the address is in use; "
+            "stop the other program, choose another port, or use port 0"
+        )
+
+
+class InsecureBindError(NoexError):
+    """A bind beyond loopback without any security."""
+
+    fields = ("address",)
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+
+    def describe(self) -> str:
+        return (
+            f"refusing to bind {self.args[0]}: without security a node binds to loopback only; "
+            "set cluster_secret= or node keys, or say insecure=True"
+        )
+
+
+class InvalidValueError(NoexError, ValueError):
+    """A value given by the user is not legal."""
+
+
+class InvalidNodeIdError(InvalidValueError):
+    """A node id that is not ``name@host:port``."""
+
+    fields = ("input", "reason")
+
+    def __init__(self, input: Any, reason: str) -> None:
+        super().__init__(input, reason)
+
+    def describe(self) -> str:
+        return f"invalid node id {self.args[0]!r}: {self.args[1]}; the form is name@host:port"
+
+
+class InvalidOptionError(InvalidValueError):
+    """An option has a value that is not legal."""
+
+    fields = ("field", "value", "reason")
+
+    def __init__(self, field: str, value: Any, reason: str) -> None:
+        super().__init__(field, value, reason)
+
+    def describe(self) -> str:
+        return f"option {self.args[0]}={self.args[1]!r}: {self.args[2]}"
+
+
+class InvalidChildSpecError(InvalidValueError):
+    """A field of a child spec has a value that is not legal."""
+
+    fields = ("field", "value", "reason")
+
+    def __init__(self, field: str, value: Any, reason: str) -> None:
+        super().__init__(field, value, reason)
+
+    def describe(self) -> str:
+        return f"child spec field {self.args[0]}={self.args[1]!r}: {self.args[2]}"

@@ -1,0 +1,57 @@
+"""Node ids: ``name@host:port``, the one form in which a node is named."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from noex.runtime.errors import InvalidNodeIdError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,62}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}(%[\w.]+)?\]")
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
+
+
+class NodeAddress(NamedTuple):
+    """The parts of a node id. An IPv6 host keeps its brackets."""
+
+    name: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.host}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """The ZeroMQ address of the node's control socket."""
+        return f"tcp://{self.host}:{self.port}"
+
+
+def parse_node_id(text: object) -> NodeAddress:
+    """Split ``name@host:port`` into its parts.
+
+    `name` is 1 to 63 letters, digits, ``_ . -``; `host` a host name, an IPv4 address or an IPv6
+    address in brackets; `port` 0 to 65535 (0: chosen at start). Raises `InvalidNodeIdError` with
+    the input and the reason.
+    """
+    if not isinstance(text, str):
+        raise InvalidNodeIdError(text, f"it is a {type(text).__name__}, not a string")
+    name, at, address = text.partition("@")
+    if not at:
+        raise InvalidNodeIdError(text, "there is no '@' in it")
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        raise InvalidNodeIdError(text, "there is no port in it")
+    if not _NAME.fullmatch(name):
+        raise InvalidNodeIdError(text, "the name must be 1 to 63 of letters, digits, '_', '.', '-'")
+    if not _HOST.fullmatch(host):
+        raise InvalidNodeIdError(text, f"{host!r} is not a host name or address (IPv6 in brackets)")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise InvalidNodeIdError(text, f"the port must be a number from 0 to 65535, not {port!r}")
+    return NodeAddress(name, host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    return _LOOPBACK.fullmatch(host) is not None

@@ -1,0 +1,36 @@
+"""Exit reasons: why a process ended.
+
+A reason is one of the strings below, the pair ``("shutdown", detail)``, an exception (a crash),
+or any value that a program passes to `Stop` or `ref.exit`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+NORMAL: Final = "normal"
+SHUTDOWN: Final = "shutdown"
+KILLED: Final = "killed"
+KILL: Final = "kill"  # as a signal only; the process that dies of it has reason KILLED
+NOPROC: Final = "noproc"
+NOCONNECTION: Final = "noconnection"
+
+ORPHANED: Final = (SHUTDOWN, "orphaned")
+SUPERSEDED: Final = (SHUTDOWN, "superseded")
+
+
+def is_shutdown(reason: Any) -> bool:
+    """Whether `reason` is ``"shutdown"`` or ``("shutdown", detail)``."""
+    if isinstance(reason, tuple):
+        return len(reason) == 2 and reason[0] == SHUTDOWN
+    return isinstance(reason, str) and reason == SHUTDOWN
+
+
+def is_orderly(reason: Any) -> bool:
+    """Whether `reason` is an orderly end: after it a transient child is not restarted."""
+    return (isinstance(reason, str) and reason == NORMAL) or is_shutdown(reason)
+
+
+def is_crash(reason: Any) -> bool:
+    """Whether `reason` deserves a crash report (an exception that is not an ordered end)."""
+    return isinstance(reason, BaseException)

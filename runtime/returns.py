@@ -1,0 +1,97 @@
+"""What a callback may return, beside a plain state or ``(reply, state)``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from noex.runtime.errors import UnhandledMessageError
+
+
+class _Unchanged:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Final[Any] = _Unchanged()
+"""The state stays what it is (the default of `state=`)."""
+
+NO_TOKEN: Final[Any] = _Unchanged()
+
+Unhandled = UnhandledMessageError
+"""``case _: raise Unhandled(message)`` ends a well-written `match`."""
+
+
+class _Next:
+    """What follows a callback: the state, a continuation, a timeout."""
+
+    __slots__ = ("continue_with", "state", "timeout")
+
+    def __init__(
+        self,
+        state: Any = UNCHANGED,
+        *,
+        continue_with: Any = NO_TOKEN,
+        timeout: float | None = None,
+    ) -> None:
+        self.state = state
+        self.continue_with = continue_with
+        self.timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(state={self.state!r})"
+
+
+class Ok(_Next):
+    """From `init`: the state, and what to do next."""
+
+    __slots__ = ()
+
+
+class NoReply(_Next):
+    """From `handle_call`: the answer comes later, through ``caller.reply(value)``.
+
+    From the other callbacks: go on. ``NoReply(state=None)`` is the way to set the state to None.
+    """
+
+    __slots__ = ()
+
+
+class Reply(_Next):
+    """From `handle_call`: the reply, the state, and what to do next."""
+
+    __slots__ = ("value",)
+
+    def __init__(
+        self,
+        value: Any,
+        state: Any = UNCHANGED,
+        *,
+        continue_with: Any = NO_TOKEN,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(state, continue_with=continue_with, timeout=timeout)
+        self.value = value
+
+
+class Stop:
+    """From any callback: end with `reason`, after an optional `reply`."""
+
+    __slots__ = ("reason", "reply", "state")
+
+    def __init__(
+        self, reason: Any = "normal", *, reply: Any = UNCHANGED, state: Any = UNCHANGED
+    ) -> None:
+        self.reason = reason
+        self.reply = reply
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"Stop({self.reason!r})"
+
+
+class Ignore:
+    """From `init`: do not start, and do not count this as a failure. The class or an instance."""
+
+    __slots__ = ()

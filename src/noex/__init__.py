@@ -1,0 +1,1 @@
+"""noex: GenServer processes, supervision trees, and clusters that survive a kill."""

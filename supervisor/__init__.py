@@ -1,0 +1,1 @@
+"""Restart strategies, the local Supervisor, the DistributedSupervisor, node selectors."""

@@ -1,0 +1,1 @@
+"""Bytes between two nodes: wire format, codec, ZeroMQ lanes, heartbeat sockets."""
