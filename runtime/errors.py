@@ -9,7 +9,7 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
     ├── NodeNotReachableError(node_id)           the target's node is gone; also a ConnectionError
     ├── OverloadedError(node_id)                 the queue to the target is full
     ├── CallCycleError(ref)                      the call could only wait for itself
-    ├── ProcessKilledError(ref)                  the calling process was killed and runs on as a zombie
+    ├── ProcessKilledError(ref)                  the caller was killed and runs on as a zombie
     ├── InitFailedError(behavior, name)          `init` raised; the exception is `__cause__`
     ├── InitTimeoutError(behavior, timeout)      `init` did not return in time; also a TimeoutError
     ├── NameTakenError(name, owner)              a local name is in use
@@ -62,7 +62,7 @@ class NoexError(Exception):
 
 
 class NoProcessError(NoexError):
-    """The target of a call is not alive (it ended, or the ref is of an earlier life of its node)."""
+    """The target of a call is not alive: it ended, or the ref is of an earlier life of its node."""
 
     fields = ("ref",)
 
@@ -215,9 +215,13 @@ class BadReturnValueError(NoexError):
     def describe(self) -> str:
         callback, value = self.args
         if hasattr(value, "__await__"):
-            return f"{callback} returned an awaitable ({value!r}); await it in an `async def` handler"
-        legal = "(reply, state), Reply, NoReply or Stop" if callback == "handle_call" else (
-            "the new state, None, NoReply or Stop"
+            return (
+                f"{callback} returned an awaitable ({value!r}); await it in an `async def` handler"
+            )
+        legal = (
+            "(reply, state), Reply, NoReply or Stop"
+            if callback == "handle_call"
+            else ("the new state, None, NoReply or Stop")
         )
         return f"{callback} returned {value!r}; legal is {legal}"
 
