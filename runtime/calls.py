@@ -1,0 +1,101 @@
+"""The caller of a call: exactly one outcome, whoever is quicker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from noex.runtime.callbacks import is_awaitable
+from noex.runtime.errors import BadReturnValueError, CallTimeoutError
+
+if TYPE_CHECKING:
+    from noex.runtime.deadlines import Deadline
+    from noex.runtime.ref import Ref
+
+
+class Caller:
+    """Who waits for the reply to one call. Keep it and answer later with `reply`.
+
+    Only the first `reply` or `fail` counts; a reply after the caller has given up reaches nobody.
+    """
+
+    __slots__ = ("_answered", "process")
+
+    def __init__(self) -> None:
+        self._answered = False
+        self.process: Any = None  # the process that owes the answer, once it is deferred
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._answered
+
+    def reply(self, value: Any) -> bool:
+        """Answer. Returns False when somebody was quicker or the caller has given up."""
+        if is_awaitable(value):
+            raise BadReturnValueError("reply", value)
+        if self.expired:
+            self._settle()
+            return False
+        self._settle()
+        self._deliver(value)
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        """Answer with an error, raised by the caller's `call`."""
+        if self.expired:
+            self._settle()
+            return False
+        self._settle()
+        self._deliver_error(error)
+        return True
+
+    def _settle(self) -> None:
+        self._answered = True
+        if self.process is not None:
+            self.process.forget_caller(self)
+
+    def _deliver(self, value: Any) -> None:
+        raise NotImplementedError
+
+    def _deliver_error(self, error: BaseException) -> None:
+        raise NotImplementedError
+
+
+class LocalCaller(Caller):
+    """A caller on this node: a future on its loop, with an optional deadline."""
+
+    __slots__ = ("deadline", "future", "target", "timeout")
+
+    def __init__(
+        self, future: asyncio.Future[Any], target: Ref[Any], timeout: float | None = None
+    ) -> None:
+        super().__init__()
+        self.future = future
+        self.target = target
+        self.timeout = timeout
+        self.deadline: Deadline | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody waits any more: answered, timed out, or the waiting task was cancelled."""
+        return self._answered or self.future.done()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self.future.done():
+            self.future.set_exception(CallTimeoutError(self.target, self.timeout or 0.0))
+        self._settle()
+
+    def give_up(self) -> None:
+        """The caller waits no more (reply taken, or its task cancelled): free what it held."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if not self._answered:
+            self._settle()
+
+    def _deliver(self, value: Any) -> None:
+        self.future.set_result(value)
+
+    def _deliver_error(self, error: BaseException) -> None:
+        self.future.set_exception(error)

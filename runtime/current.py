@@ -1,0 +1,27 @@
+"""Who is running: the process whose code is executed, known through a context variable.
+
+The variable is set once in the context that a process owns, so it is right in `def` and
+`async def` handlers and in every task that they start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noex.runtime.process import Process
+
+current_process: ContextVar[Process | None] = ContextVar("noex_process", default=None)
+
+
+def handler_process() -> Process | None:
+    """The process whose *handler* is this very task, or None.
+
+    A task that a handler started has the same context, but may wait for its own process.
+    """
+    process = current_process.get()
+    if process is None or process.worker is None:
+        return None
+    return process if asyncio.current_task() is process.worker else None

@@ -1,0 +1,173 @@
+"""GenServer: the class that people write. One process runs one instance of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from noex.runtime.errors import UnhandledMessageError
+from noex.runtime.messages import TIMEOUT, Down, Exit, TaskResult
+from noex.runtime.reports import report_unexpected_info
+from noex.runtime.returns import Stop
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from noex.runtime.calls import Caller
+    from noex.runtime.deadlines import Deadline
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.monitors import Monitor
+    from noex.runtime.process import Process
+    from noex.runtime.ref import Ref
+
+    S = TypeVar("S", default=Any)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
+
+
+class Timer:
+    """A message to come. `cancel()` returns whether it was still to come."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def cancel(self) -> bool:
+        """Do not deliver it."""
+        return self._deadline.cancel()
+
+
+class GenServer(Generic[S]):
+    """A process with a state, driven by messages.
+
+    Override the callbacks you need; only `init` is required. Each may be `def` or `async def`.
+    One message is handled at a time. A callback that raises ends the process with that exception
+    as its reason; links, monitors and supervisors do the rest.
+    """
+
+    behavior_name: ClassVar[str | None] = None
+    _process: Process
+
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the first state from the arguments of `start`. Returns the state, `Ok` or `Ignore`."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no init")
+
+    def handle_call(self, message: Any, state: S) -> Any:
+        """Answer a `ref.call`. Returns ``(reply, new state)``, `Reply`, `NoReply` or `Stop`."""
+        raise UnhandledMessageError(message)
+
+    def handle_cast(self, message: Any, state: S) -> Any:
+        """Handle a `ref.cast`. Returns the new state, None (unchanged), `NoReply` or `Stop`."""
+        raise UnhandledMessageError(message)
+
+    def handle_info(self, message: Any, state: S) -> Any:
+        """Handle a `ref.send`, or a message of the system. Returns what `handle_cast` may."""
+        if not isinstance(message, Down | Exit | TaskResult) and message is not TIMEOUT:
+            report_unexpected_info(self._process, message)
+        return None
+
+    def handle_continue(self, token: Any, state: S) -> Any:
+        """Go on after a return with ``continue_with=token``, before any queued message."""
+        raise UnhandledMessageError(token)
+
+    def terminate(self, reason: Any, state: S) -> Any:
+        """Clean up. Runs on stop, crash and shutdown, not on a kill."""
+
+    def format_status(self, state: S) -> Any:
+        """What crash reports may show of the state. Override it to hide secrets."""
+        return state
+
+    def handle_stop(self, reason: Any, state: S) -> Any:
+        """An ordered stop arrives. For behaviours of noex itself that end in several steps."""
+        return Stop(reason)
+
+    @property
+    def ref(self) -> Ref[Any]:
+        """The ref of this process."""
+        return self._process.ref
+
+    @property
+    def kernel(self) -> Kernel:
+        """The runtime of the node."""
+        return self._process.kernel
+
+    @property
+    def node(self) -> Any:
+        """The `Node` on which this process runs."""
+        return self._process.kernel.node
+
+    @property
+    def name(self) -> str | None:
+        """The local name, if it has one."""
+        return self._process.name
+
+    @property
+    def fence(self) -> Any:
+        """``(term, generation)`` of a supervised child: it only grows, for guarding storage."""
+        return self._process.fence
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound to this process."""
+        process = self._process
+        return process.kernel.log.bind(
+            behavior=process.callbacks.behavior, name=process.name, ref=str(process.ref)
+        )
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who waits for the reply to the message being handled (None for a cast)."""
+        return self._process.current_caller()
+
+    @property
+    def trap_exits(self) -> bool:
+        """Whether exit signals arrive as `Exit` messages in `handle_info`."""
+        return self._process.trap_exits
+
+    @trap_exits.setter
+    def trap_exits(self, value: bool) -> None:
+        self._process.trap_exits = bool(value)
+
+    def send_after(self, delay: float, message: Any) -> Timer:
+        """Send `message` to this process's `handle_info` in `delay` seconds."""
+        process = self._process
+        return Timer(process.kernel.alarm.after(delay, lambda: process.deliver_info(message)))
+
+    def monitor(self, ref: Ref[Any]) -> Monitor:
+        """Watch `ref`: exactly one `Down(monitor, ref, reason)` comes to `handle_info`."""
+        return self._process.kernel.monitor(ref, self._process)
+
+    def link(self, ref: Ref[Any]) -> None:
+        """Tie this process and `ref` together: when one ends, the other gets an exit signal."""
+        self._process.kernel.link(self._process, ref)
+
+    def unlink(self, ref: Ref[Any]) -> None:
+        """Undo `link`."""
+        self._process.kernel.unlink(self._process, ref)
+
+    def spawn_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `coroutine` beside the handlers; it dies with the process.
+
+        `TaskResult(task, value, error)` arrives in `handle_info` when it has ended.
+        """
+        process = self._process
+        task = process.kernel.loop.create_task(coroutine, context=process.own_context().copy())
+        if process.tasks is None:
+            process.tasks = set()
+        process.tasks.add(task)
+        task.add_done_callback(lambda done: _task_ended(process, done))
+        return task
+
+
+def _task_ended(process: Process, task: asyncio.Task[Any]) -> None:
+    if process.tasks is not None:
+        process.tasks.discard(task)
+    if task.cancelled():
+        process.deliver_info(TaskResult(task, error=asyncio.CancelledError()))
+        return
+    error = task.exception()
+    process.deliver_info(TaskResult(task, error=error) if error else TaskResult(task, task.result()))

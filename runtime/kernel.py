@@ -1,0 +1,448 @@
+"""The kernel: one node's processes, names, monitors and links. No network.
+
+What leaves the node goes through `remote`, a seam that the transport fills in. A kernel without
+it is a whole runtime of its own: every other node is simply not reachable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from noex.runtime import exits
+from noex.runtime import process as p
+from noex.runtime.alarm import Alarm
+from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.clock import Clock, SystemClock
+from noex.runtime.current import current_process, handler_process
+from noex.runtime.errors import (
+    CallCycleError,
+    CallTimeoutError,
+    NodeNotReachableError,
+    NodeStoppedError,
+    NoProcessError,
+    ProcessKilledError,
+)
+from noex.runtime.log import get_logger
+from noex.runtime.monitors import Monitor
+from noex.runtime.reasons import NOCONNECTION, NOPROC, NORMAL
+from noex.runtime.ref import Ref
+from noex.runtime.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from noex.runtime.process import Process
+
+
+class Remote(Protocol):
+    """What the transport does for refs of other nodes. None of it blocks or raises for a target
+    that is gone; `call` settles the caller, whatever happens."""
+
+    def call(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> None: ...
+    def cancel_call(self, ref: Ref[Any], caller: LocalCaller) -> None: ...
+    def cast(self, ref: Ref[Any], message: Any) -> bool: ...
+    def send(self, ref: Ref[Any], message: Any) -> bool: ...
+    def exit(self, ref: Ref[Any], sender: Ref[Any] | None, reason: Any) -> None: ...
+    def stop(self, ref: Ref[Any], reason: Any) -> None: ...
+    def monitor(self, monitor: Monitor) -> None: ...
+    def demonitor(self, monitor: Monitor) -> None: ...
+    def link(self, own: Ref[Any], other: Ref[Any]) -> None: ...
+    def unlink(self, own: Ref[Any], other: Ref[Any]) -> None: ...
+    def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None: ...
+    def is_alive(self, ref: Ref[Any]) -> asyncio.Future[bool]: ...
+
+
+class Kernel:
+    """The runtime of one node, on the running loop."""
+
+    def __init__(
+        self,
+        node_id: str = "nonode@localhost:0",
+        incarnation: int = 1,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        clock: Clock | None = None,
+        kill_grace: float = 1.0,
+        terminate_timeout: float | None = 5.0,
+        copier: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.loop = loop or asyncio.get_running_loop()
+        self.node_id = node_id
+        self.incarnation = incarnation
+        self.lives = {incarnation}  # all lives of this node in this OS process
+        self.clock: Clock = clock or SystemClock(self.loop.time)
+        self.kill_grace = kill_grace
+        self.terminate_timeout = terminate_timeout
+        self.copier = copier
+        self.guarded = copier is not None  # calls take the long way, which checks more
+        self.node: Any = None
+        self.remote: Remote | None = None
+        self.on_interrupt: Callable[[BaseException], None] | None = None
+        self.log = get_logger(node=node_id)
+        self.scheduler = Scheduler(self.loop)
+        self.alarm = Alarm(self.loop)
+        self.processes: dict[int, Process] = {}
+        self.names: dict[str, Process] = {}
+        self.zombies: dict[Ref[Any], asyncio.Task[Any]] = {}
+        self.dead_letters = 0
+        self.closed: str | None = None  # why nothing may be started any more
+        self._serial = 0
+        self._monitor_serial = 0
+        self._obituaries: deque[tuple[Process, Any]] = deque()
+        self._burying = False
+        self._pid = os.getpid()
+
+    # ------------------------------------------------------------------ addresses
+
+    @property
+    def process_count(self) -> int:
+        """How many processes live here."""
+        return len(self.processes)
+
+    def next_serial(self) -> int:
+        """A number that no process of this OS process had before."""
+        self._serial += 1
+        return self._serial
+
+    def is_own(self, ref: Ref[Any]) -> bool:
+        """Whether `ref` belongs to this node: a ref of any earlier life of it stays valid here."""
+        return ref.node_id == self.node_id and (
+            ref.incarnation in self.lives or (ref.serial == 0 and ref.incarnation == 0)
+        )
+
+    def ref_for(
+        self, node_id: str, incarnation: int, serial: int, label: str | None = None
+    ) -> Ref[Any]:
+        """The ref of that process: its own ref object, if it lives here."""
+        if node_id == self.node_id and incarnation in self.lives:
+            process = self.processes.get(serial)
+            if process is not None:
+                return process.ref
+        return Ref(self, node_id, incarnation, serial, label)
+
+    def named_ref(self, name: str, node_id: str | None = None, incarnation: int = 0) -> Ref[Any]:
+        """A ref to whoever has the local name `name` on that node (0: in any life of it)."""
+        return Ref(self, node_id or self.node_id, incarnation, 0, name)
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The process with the local name `name`."""
+        process = self.names.get(name)
+        return process.ref if process is not None else None
+
+    def find(self, ref: Ref[Any]) -> Process | None:
+        """The living process behind a ref of this node."""
+        if ref.serial == 0:
+            return self.names.get(ref.label or "")
+        return ref.process or self.processes.get(ref.serial)
+
+    # ------------------------------------------------------------------ messages
+
+    async def call(self, ref: Ref[Any], message: Any, timeout: float | None) -> Any:
+        """The long way of a call: through the mailbox, or to another node."""
+        self.check_usable()
+        caller = LocalCaller(self.loop.create_future(), ref, timeout)
+        if not self.is_own(ref):
+            return await self._call_elsewhere(ref, message, caller)
+        process = self.find(ref)
+        if process is None or not process.is_alive():
+            raise NoProcessError(ref)
+        handler = handler_process()
+        self._refuse_cycle(handler, process)
+        if self.copier is not None:
+            message = self.copier(message)
+        if not process.deliver((p.CALL, message, caller)):
+            raise NoProcessError(ref)
+        if handler is None:
+            return await self._await(caller)
+        handler.waiting_on = process
+        try:
+            return await self._await(caller)
+        finally:
+            handler.waiting_on = None
+
+    async def await_reply(self, caller: LocalCaller, timeout: float | None) -> Any:
+        """Wait for a reply that a call in its caller's turn left open."""
+        caller.timeout = timeout
+        return await self._await(caller)
+
+    async def _await(self, caller: LocalCaller) -> Any:
+        if caller.timeout is not None and not caller.future.done():
+            caller.deadline = self.alarm.after(caller.timeout, caller.expire)
+        try:
+            return await caller.future
+        finally:
+            caller.give_up()
+
+    async def _call_elsewhere(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> Any:
+        if self.remote is None:
+            raise NodeNotReachableError(ref.node_id)
+        self.remote.call(ref, message, caller)
+        try:
+            return await self._await(caller)
+        finally:
+            self.remote.cancel_call(ref, caller)
+
+    def cast(self, ref: Ref[Any], message: Any) -> bool:
+        """Deliver to `handle_cast`."""
+        return self._post(ref, p.CAST, message)
+
+    def send(self, ref: Ref[Any], message: Any) -> bool:
+        """Deliver to `handle_info`."""
+        return self._post(ref, p.INFO, message)
+
+    def _post(self, ref: Ref[Any], kind: int, message: Any) -> bool:
+        process = ref.process
+        if self.guarded:
+            self.check_usable()
+            if self.copier is not None:
+                message = self.copier(message)
+        if process is None:
+            if not self.is_own(ref):
+                if self.remote is None:
+                    return False
+                post = self.remote.cast if kind == p.CAST else self.remote.send
+                return post(ref, message)
+            process = self.find(ref)
+            if process is None:
+                self.dead_letters += 1
+                return False
+        return process.deliver((kind, message, None))
+
+    def _refuse_cycle(self, handler: Process | None, target: Process) -> None:
+        """A handler that calls itself, or somebody who waits for it, would wait for ever."""
+        if current_process.get() is target and target.worker is None:
+            if target.status == p.RUNNING:
+                raise CallCycleError(target.ref)  # from its own `def` handler
+        if handler is None:
+            return
+        link: Process | None = target
+        while link is not None:
+            if link is handler:
+                raise CallCycleError(target.ref)
+            link = link.waiting_on
+
+    # ------------------------------------------------------------------ life and death
+
+    async def start(
+        self, cls: type[Any], args: Any = (), kwargs: Any = None, **options: Any
+    ) -> Ref[Any] | None:
+        """Start a process; see `noex.runtime.starting.start`."""
+        from noex.runtime.starting import start
+
+        return await start(self, cls, args, kwargs or {}, **options)
+
+    def exit(self, ref: Ref[Any], reason: Any, sender: Ref[Any] | None = None) -> None:
+        """Send an exit signal to `ref`."""
+        if sender is None:
+            process = current_process.get()
+            sender = process.ref if process is not None and process.kernel is self else None
+        if not self.is_own(ref):
+            if self.remote is not None:
+                self.remote.exit(ref, sender, reason)
+            return
+        target = self.find(ref)
+        if target is not None:
+            exits.signal(target, sender, reason, linked=False)
+
+    async def stop_process(self, ref: Ref[Any], reason: Any, timeout: float | None) -> None:
+        """Stop in mailbox order and wait for the end."""
+        if handler_process() is self.find(ref) is not None:
+            raise CallCycleError(ref)
+        monitor = self.monitor(ref)
+        try:
+            self.ask_to_stop(ref, reason)
+            outcome = await monitor.wait(timeout)
+        except TimeoutError:
+            raise CallTimeoutError(ref, timeout or 0.0) from None
+        finally:
+            monitor.cancel()
+        if isinstance(outcome, str) and outcome == NOPROC:
+            raise NoProcessError(ref)
+        if isinstance(outcome, str) and outcome == NOCONNECTION and not self.is_own(ref):
+            raise NodeNotReachableError(ref.node_id)
+
+    def ask_to_stop(self, ref: Ref[Any], reason: Any) -> None:
+        """Put an ordered stop into the mailbox of `ref`."""
+        if self.is_own(ref):
+            process = self.find(ref)
+            if process is not None:
+                process.deliver((p.STOP, reason, None))
+        elif self.remote is not None:
+            self.remote.stop(ref, reason)
+
+    async def is_alive(self, ref: Ref[Any], timeout: float) -> bool:
+        """Whether the process lives, asked of its node."""
+        if self.is_own(ref):
+            process = self.find(ref)
+            return process is not None and process.is_alive()
+        if self.remote is None:
+            return False
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.remote.is_alive(ref)
+        except TimeoutError:
+            raise CallTimeoutError(ref, timeout) from None
+
+    def bury(self, process: Process, reason: Any) -> None:
+        """The end of a process: out of the tables first, then everybody hears of it."""
+        if process.status == p.DEAD:
+            return
+        process.status = p.DEAD
+        process.reason = reason
+        self.processes.pop(process.ref.serial, None)
+        if process.name is not None and self.names.get(process.name) is process:
+            del self.names[process.name]
+        process.ref.process = None
+        process.state = None
+        self._obituaries.append((process, reason))
+        if self._burying:
+            return  # the loop below is at work: no recursion through a chain of links
+        self._burying = True
+        try:
+            while self._obituaries:
+                exits.announce(*self._obituaries.popleft())
+        finally:
+            self._burying = False
+
+    def interrupted(self, error: BaseException) -> None:
+        """Ctrl-C came out of a handler."""
+        if self.on_interrupt is not None:
+            self.on_interrupt(error)
+
+    # ------------------------------------------------------------------ monitors and links
+
+    def monitor(self, ref: Ref[Any], owner: Process | None = None) -> Monitor:
+        """Watch `ref`, for the process `owner` or for the caller."""
+        self._monitor_serial += 1
+        monitor = Monitor(self, self._monitor_serial, ref, owner)
+        if owner is not None:
+            if owner.monitoring is None:
+                owner.monitoring = set()
+            owner.monitoring.add(monitor)
+        if not self.is_own(ref):
+            if self.remote is None:
+                monitor.fire(NOCONNECTION)
+            else:
+                self.remote.monitor(monitor)
+            return monitor
+        process = self.find(ref)
+        if process is None:
+            monitor.fire(NOPROC)
+        else:
+            self.watch(process, monitor.id, monitor)
+            monitor.ref = process.ref if ref.serial == 0 else ref
+        return monitor
+
+    def watch(self, process: Process, key: Any, watcher: Any) -> None:
+        """Have `watcher.fire(reason)` called once, when `process` ends."""
+        if process.watchers is None:
+            process.watchers = {}
+        process.watchers[key] = watcher
+
+    def forget_monitor(self, monitor: Monitor) -> None:
+        """A monitor was cancelled."""
+        if not self.is_own(monitor.ref):
+            if self.remote is not None:
+                self.remote.demonitor(monitor)
+            return
+        process = self.find(monitor.ref)
+        if process is not None and process.watchers is not None:
+            process.watchers.pop(monitor.id, None)
+
+    def link(self, process: Process, ref: Ref[Any]) -> None:
+        """Tie `process` to `ref`, both ways. A target that is gone answers with an exit signal."""
+        if ref == process.ref:
+            return
+        if not self.is_own(ref):
+            self.add_link(process, ref)
+            if self.remote is None:
+                self.link_broken(ref, process.ref, NOCONNECTION)
+            else:
+                self.remote.link(process.ref, ref)
+            return
+        other = self.find(ref)
+        if other is None:
+            exits.signal(process, ref, NOPROC, linked=True)
+            return
+        self.add_link(process, other.ref)
+        self.add_link(other, process.ref)
+
+    def unlink(self, process: Process, ref: Ref[Any]) -> None:
+        """Undo `link`; no exit signal of that link arrives afterwards."""
+        if process.links is not None:
+            process.links.discard(ref)
+        if not self.is_own(ref):
+            if self.remote is not None:
+                self.remote.unlink(process.ref, ref)
+            return
+        other = self.find(ref)
+        if other is not None and other.links is not None:
+            other.links.discard(process.ref)
+
+    def add_link(self, process: Process, ref: Ref[Any]) -> None:
+        """One half of a link."""
+        if process.links is None:
+            process.links = set()
+        process.links.add(ref)
+
+    def link_broken(self, dead: Ref[Any], survivor: Ref[Any], reason: Any) -> None:
+        """`dead` has ended: its partner gets the exit signal, if the link still stands there."""
+        if not self.is_own(survivor):
+            if self.remote is not None:
+                self.remote.link_exit(dead, survivor, reason)
+            return
+        process = self.find(survivor)
+        if process is not None and process.links is not None and dead in process.links:
+            process.links.discard(dead)
+            exits.signal(process, dead, reason, linked=True)
+
+    # ------------------------------------------------------------------ the node
+
+    def check_usable(self) -> None:
+        """Raise if the calling code may not use this kernel: a zombie, a fork, a stopped node."""
+        if self.zombies:
+            process = current_process.get()
+            if process is not None and process.zombie:
+                raise ProcessKilledError(process.ref)
+        if self.closed is not None:
+            raise NodeStoppedError(self.node_id, self.closed)
+        if os.getpid() != self._pid:
+            raise NodeStoppedError(self.node_id, "it was carried through a fork; start a new one")
+
+    def new_life(self, incarnation: int) -> None:
+        """The node goes on under a new incarnation; local refs stay valid."""
+        self.incarnation = incarnation
+        self.lives.add(incarnation)
+
+    async def shutdown(self, reason: Any = "shutdown", timeout: float = 10.0) -> None:
+        """End all processes: those without a parent first, the youngest first, in order.
+
+        A supervisor ends its own children. What is left after `timeout` seconds is killed.
+        """
+        end = self.loop.time() + timeout
+        for process in reversed(list(self.processes.values())):
+            if process.parent is None or self.find(process.parent) is None:
+                await self._end(process, reason, end)
+        for process in reversed(list(self.processes.values())):
+            await self._end(process, reason, end)
+        self.closed = "it was stopped"
+        self.alarm.close()
+
+    async def _end(self, process: Process, reason: Any, end: float) -> None:
+        if process.status == p.DEAD:
+            return
+        monitor = self.monitor(process.ref)
+        exits.interrupt(process, reason)
+        try:
+            await monitor.wait(max(end - self.loop.time(), 0.01))
+        except TimeoutError:
+            exits.kill(process)
+            try:
+                await monitor.wait(self.kill_grace + 1.0)
+            except TimeoutError:
+                self.bury(process, "killed")
+
+

@@ -1,0 +1,54 @@
+"""The library's log: structlog events over the standard logger ``noex``.
+
+noex never configures logging; a program sees these records like any others. The message is one
+readable line; the event as a dictionary rides along in ``record.noex`` for a JSON formatter.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+
+def _to_record(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
+    exc_info = event.pop("exc_info", None)
+    name = event.get("event", "")
+    details = " ".join(f"{key}={value!r}" for key, value in event.items() if key != "event")
+    line = f"{name} {details}" if details else str(name)
+    return (line.replace("%", "%%"),), {"extra": {"noex": dict(event)}, "exc_info": exc_info}
+
+
+def get_logger(**bound: Any) -> Any:
+    """A structlog logger over ``logging.getLogger("noex")`` with `bound` values."""
+    return structlog.wrap_logger(
+        logging.getLogger("noex"),
+        processors=[structlog.stdlib.filter_by_level, _to_record],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        context_class=dict,
+    ).bind(**bound)
+
+
+class Throttle:
+    """Lets one event per key and period through, so that a flood of faults is one log line."""
+
+    def __init__(
+        self, period: float = 60.0, keys: int = 1024, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._period, self._keys, self._now = period, keys, now
+        self._last: dict[Any, float] = {}
+
+    def allows(self, key: Any) -> bool:
+        """Whether an event of this key may be logged now."""
+        now = self._now()
+        if now - self._last.get(key, -1e18) < self._period:
+            return False
+        if len(self._last) >= self._keys:
+            self._last.clear()
+        self._last[key] = now
+        return True

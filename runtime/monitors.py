@@ -1,0 +1,91 @@
+"""Monitors: one direction, any number, exactly one `Down` each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from noex.runtime.messages import Down
+
+if TYPE_CHECKING:
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.process import Process
+    from noex.runtime.ref import Ref
+
+WATCHING, FIRED, CANCELLED = range(3)
+
+
+class Monitor:
+    """A watch over one process, from a process (a `Down` comes to `handle_info`) or from outside
+    (`await monitor.wait()`, or ``async for down in monitor``)."""
+
+    __slots__ = ("_kernel", "_status", "_waiter", "id", "owner", "reason", "ref")
+
+    def __init__(self, kernel: Kernel, id: int, ref: Ref[Any], owner: Process | None) -> None:
+        self._kernel = kernel
+        self._status = WATCHING
+        self._waiter: asyncio.Future[Any] | None = None
+        self.id = id
+        self.ref = ref
+        self.owner = owner
+        self.reason: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Monitor #{self.id} of {self.ref}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether the `Down` is still to come."""
+        return self._status == WATCHING
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Wait until the process is gone and return the reason.
+
+        Raises TimeoutError after `timeout` seconds (None: no limit), and RuntimeError when the
+        monitor was cancelled. Only for a monitor made outside of a process.
+        """
+        if self._status == FIRED:
+            return self.reason
+        if self._status == CANCELLED:
+            raise RuntimeError(f"{self!r} was cancelled; nothing will be delivered")
+        if self._waiter is None:
+            self._waiter = self._kernel.loop.create_future()
+        async with asyncio.timeout(timeout):
+            return await asyncio.shield(self._waiter)
+
+    async def __aiter__(self) -> AsyncIterator[Down]:
+        """Yield the one `Down`; nothing when the monitor is cancelled."""
+        try:
+            reason = await self.wait()
+        except RuntimeError:
+            return
+        yield Down(self, self.ref, reason)
+
+    def cancel(self) -> None:
+        """Stop watching. Nothing is delivered afterwards."""
+        if self._status == WATCHING:
+            self._status = CANCELLED
+            self._kernel.forget_monitor(self)
+            self._release()
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(RuntimeError(f"{self!r} was cancelled"))
+                self._waiter.exception()  # whoever waits still sees it; nobody else must
+
+    def fire(self, reason: Any) -> None:
+        """The process is gone: deliver, once."""
+        if self._status != WATCHING:
+            return
+        self._status = FIRED
+        self.reason = reason
+        owner = self.owner
+        self._release()
+        if owner is not None:
+            owner.deliver_info(Down(self, self.ref, reason))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(reason)
+
+    def _release(self) -> None:
+        if self.owner is not None:
+            self.owner.drop_monitor(self)
+            self.owner = None

@@ -1,0 +1,431 @@
+"""A process: an object with a mailbox on a run queue.
+
+How a message goes its way:
+
+1. `deliver` appends it to the mailbox; an idle process joins the node's run queue.
+2. The scheduler gives the process a slice: `run_slice` takes messages one by one and runs their
+   handlers. A plain `def` handler is done when it returns.
+3. The first handler that is a coroutine gets a *worker*, a real asyncio Task (so that everything
+   of asyncio works inside), which goes on with the mailbox itself until it is empty.
+4. A call to an idle process whose `handle_call` is plain runs at once in the caller's turn
+   (`call_inline`), with the same rules.
+
+One message at a time, always. What ends a process is in `noex.runtime.exits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Coroutine
+from functools import partial
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from noex.runtime import exits
+from noex.runtime.callbacks import Callbacks, is_awaitable
+from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.current import current_process
+from noex.runtime.errors import BadReturnValueError
+from noex.runtime.messages import TIMEOUT
+from noex.runtime.reasons import KILLED
+from noex.runtime.returns import NO_TOKEN, UNCHANGED, Ignore, NoReply, Ok, Reply, Stop, _Next
+
+if TYPE_CHECKING:
+    from noex.runtime.deadlines import Deadline
+    from noex.runtime.genserver import GenServer
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.monitors import Monitor
+    from noex.runtime.ref import Ref
+
+STARTING, IDLE, QUEUED, RUNNING, STOPPING, DEAD = range(6)
+CALL, CAST, INFO, CONTINUE, STOP = range(5)
+
+CALLBACK_NAMES: Final = (
+    "handle_call",
+    "handle_cast",
+    "handle_info",
+    "handle_continue",
+    "handle_stop",
+)
+WORKER_SLICE: Final = 64  # `def` messages that a worker takes before it gives way to the loop
+
+Item = tuple[int, Any, Caller | None]
+
+
+class OpenReply:
+    """What an inline call returns when the reply is still to come."""
+
+    __slots__ = ("caller",)
+
+    def __init__(self, caller: LocalCaller) -> None:
+        self.caller = caller
+
+
+class Process:
+    """One process of a node. Users hold its `Ref`."""
+
+    __slots__ = (
+        "callbacks",
+        "caller",
+        "context",
+        "doomed",
+        "fence",
+        "idle_deadline",
+        "inline",
+        "kernel",
+        "last_message",
+        "links",
+        "mailbox",
+        "monitoring",
+        "name",
+        "open_calls",
+        "parent",
+        "reason",
+        "ref",
+        "server",
+        "started_at",
+        "state",
+        "status",
+        "tasks",
+        "trap_exits",
+        "waiting_on",
+        "watchers",
+        "worker",
+        "zombie",
+    )
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        ref: Ref[Any],
+        server: GenServer[Any],
+        callbacks: Callbacks,
+        name: str | None,
+        parent: Ref[Any] | None,
+    ) -> None:
+        self.kernel = kernel
+        self.ref = ref
+        self.server = server
+        self.callbacks = callbacks
+        self.name = name
+        self.parent = parent
+        self.fence: Any = None
+        self.state: Any = None
+        self.status = STARTING
+        self.mailbox: deque[Item] | None = None
+        self.context: contextvars.Context | None = None
+        self.worker: asyncio.Task[Any] | None = None
+        self.caller: Caller | None = None  # of the message being handled
+        self.inline = False  # the message being handled is a call in its caller's turn
+        self.doomed: Any = None  # the reason for which the worker was cancelled
+        self.reason: Any = None
+        self.zombie = False
+        self.trap_exits = False
+        self.waiting_on: Process | None = None  # whom this handler is calling
+        self.last_message: Any = None
+        self.links: set[Ref[Any]] | None = None
+        self.watchers: dict[Any, Any] | None = None  # who monitors this process
+        self.monitoring: set[Monitor] | None = None  # whom this process monitors
+        self.open_calls: set[Caller] | None = None  # taken from the mailbox, not yet answered
+        self.tasks: set[asyncio.Task[Any]] | None = None
+        self.idle_deadline: Deadline | None = None
+        self.started_at = kernel.clock.wall()
+
+    # ------------------------------------------------------------------ delivery
+
+    def deliver(self, item: Item) -> bool:
+        """Append a message. False when the process is dead."""
+        status = self.status
+        if status == DEAD:
+            self.kernel.dead_letters += 1
+            return False
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.mailbox = deque()
+        mailbox.append(item)
+        if status == IDLE:
+            self.status = QUEUED
+            self.kernel.scheduler.add(self)
+        return True
+
+    def deliver_first(self, item: Item) -> None:
+        """Put a message before all that are queued (a continuation, an exit signal)."""
+        if self.mailbox is None:
+            self.mailbox = deque()
+        self.mailbox.appendleft(item)
+        if self.status == IDLE:
+            self.status = QUEUED
+            self.kernel.scheduler.add(self)
+
+    def deliver_info(self, message: Any) -> bool:
+        """Append a message for `handle_info`."""
+        return self.deliver((INFO, message, None))
+
+    # ------------------------------------------------------------------ running
+
+    def own_context(self) -> contextvars.Context:
+        """The context in which the callbacks of this process run."""
+        context = self.context
+        if context is None:
+            context = self.context = contextvars.copy_context()
+            context.run(current_process.set, self)
+        return context
+
+    def run_slice(self, limit: int) -> None:
+        """Handle up to `limit` messages; called by the scheduler only."""
+        if self.status != QUEUED:
+            return
+        self.status = RUNNING
+        while limit > 0:
+            item = self._take()
+            if item is None:
+                self.status = IDLE
+                return
+            limit -= 1
+            handler = self._begin(item)
+            if handler is not None:
+                self._start_worker(item, handler)
+                return
+            if self.status != RUNNING:
+                return
+        if self.mailbox:
+            self.status = QUEUED
+            self.kernel.scheduler.add(self)
+        else:
+            self.status = IDLE
+
+    def call_inline(self, message: Any) -> Any:
+        """Handle a call at once, in the caller's turn: the reply, or an `OpenReply`."""
+        self.status = RUNNING
+        self.inline = True
+        self.last_message = message
+        if self.idle_deadline is not None:
+            self._cancel_idle()
+        context = self.context or self.own_context()
+        try:
+            result = context.run(self.server.handle_call, message, self.state)
+        except BaseException as error:
+            caller = self._promise_reply()
+            self.inline = False
+            exits.crashed(self, error)
+            return OpenReply(caller)
+        if type(result) is tuple and len(result) == 2 and self.caller is None:
+            reply, state = result
+            if self.status == RUNNING and self.doomed is None and not is_awaitable(reply):
+                self.inline = False
+                self.state = state
+                self._rest()
+                return reply
+        return self._finish_inline(message, result)
+
+    def _finish_inline(self, message: Any, result: Any) -> OpenReply:
+        """The rare ends of an inline call: a coroutine, a special return value, a stop."""
+        caller = self._promise_reply()
+        self.inline = False
+        item: Item = (CALL, message, caller)
+        if iscoroutine(result):
+            self._start_worker(item, result)
+            return OpenReply(caller)
+        self._finish(item, result)
+        if self.status == RUNNING:
+            self._rest()
+        return OpenReply(caller)
+
+    def current_caller(self) -> Caller | None:
+        """The caller of the message being handled; made on demand for an inline call."""
+        if self.caller is None and self.inline:
+            self._promise_reply()
+        return self.caller
+
+    def _promise_reply(self) -> LocalCaller:
+        if not isinstance(self.caller, LocalCaller):
+            self.caller = LocalCaller(self.kernel.loop.create_future(), self.ref)
+            self._owe(self.caller)
+        return self.caller
+
+    def _rest(self) -> None:
+        if self.mailbox:
+            self.status = QUEUED
+            self.kernel.scheduler.add(self)
+        else:
+            self.status = IDLE
+
+    def _take(self) -> Item | None:
+        """The next message that still matters: the one place that skips calls given up."""
+        mailbox = self.mailbox
+        while mailbox:
+            item = mailbox.popleft()
+            if item[0] == CALL and item[2] is not None and item[2].expired:
+                continue
+            return item
+        return None
+
+    def _begin(self, item: Item) -> Coroutine[Any, Any, Any] | None:
+        """Run the handler of `item`. Returns the coroutine when it is not done yet."""
+        kind, message, caller = item
+        if self.idle_deadline is not None:
+            self._cancel_idle()
+        self.caller = caller
+        if caller is not None:
+            self._owe(caller)
+        self.last_message = message
+        handler = getattr(self.server, CALLBACK_NAMES[kind])
+        context = self.context or self.own_context()
+        try:
+            result = context.run(handler, message, self.state)
+        except BaseException as error:
+            exits.crashed(self, error)
+            return None
+        if iscoroutine(result):
+            return result
+        self._finish(item, result)
+        return None
+
+    def _start_worker(self, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
+        self.run_as_worker(self._work(item, handler), handler)
+
+    def run_as_worker(
+        self, work: Coroutine[Any, Any, Any], handler: Coroutine[Any, Any, Any]
+    ) -> None:
+        """Make a Task for `work` the worker. Whatever becomes of it, `worker_ended` hears of it
+        (a task that is cancelled before its first step runs no `finally`)."""
+        self.worker = self.kernel.loop.create_task(work, context=self.own_context())
+        self.worker.add_done_callback(partial(exits.worker_ended, self, handler))
+
+    async def _work(self, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
+        """The worker: await the handler, then go on with the mailbox while there is any."""
+        pending: Coroutine[Any, Any, Any] | None = handler
+        since_pause = 0
+        while True:
+            if pending is not None:
+                since_pause = 0
+                if not await self._await_handler(item, pending):
+                    return
+            if self.status != RUNNING:
+                return
+            since_pause += 1
+            if since_pause > WORKER_SLICE:
+                since_pause = 0
+                await asyncio.sleep(0)
+            following = self._take()
+            if following is None:
+                self.worker = None
+                self.status = IDLE
+                return
+            item = following
+            pending = self._begin(item)
+
+    async def _await_handler(self, item: Item, handler: Coroutine[Any, Any, Any]) -> bool:
+        """Await one handler. False when the process is on its way out."""
+        try:
+            result = await handler
+        except BaseException as error:
+            exits.crashed(self, error)
+            return False
+        self._finish(item, result)
+        return self.status == RUNNING
+
+    # ------------------------------------------------------------------ results
+
+    def _finish(self, item: Item, result: Any) -> None:
+        """Carry out what a handler returned."""
+        kind = item[0]
+        if self.status != RUNNING:  # killed from inside its own handler
+            return
+        if self.doomed is not None:
+            exits.doom_fulfilled(self)
+            return
+        if type(result) is Stop:
+            self._stop_as_told(item, result)
+        elif kind == CALL:
+            self._finish_call(item, result)
+        elif result is None:
+            pass
+        elif isinstance(result, _Next) and type(result) is not Reply:
+            self._follow(result)
+        elif is_awaitable(result) or isinstance(result, Reply | Ok | Ignore):
+            exits.crashed(self, BadReturnValueError(CALLBACK_NAMES[kind], result))
+        else:
+            self.state = result
+        self.caller = None
+
+    def _finish_call(self, item: Item, result: Any) -> None:
+        caller = item[2] if item[2] is not None else self.caller
+        assert caller is not None
+        if type(result) is tuple and len(result) == 2:
+            reply, state = result
+            follow: _Next | None = None
+        elif type(result) is Reply:
+            reply, state, follow = result.value, result.state, result
+        elif type(result) is NoReply:
+            self._follow(result)
+            return
+        else:
+            exits.crashed(self, BadReturnValueError("handle_call", result))
+            return
+        if is_awaitable(reply):
+            exits.crashed(self, BadReturnValueError("handle_call", reply))
+            return
+        if state is not UNCHANGED:
+            self.state = state
+        caller.reply(reply)
+        if follow is not None:
+            self._follow(follow)
+
+    def _stop_as_told(self, item: Item, stop: Stop) -> None:
+        if stop.state is not UNCHANGED:
+            self.state = stop.state
+        caller = self.caller
+        if item[0] == CALL and caller is not None and stop.reply is not UNCHANGED:
+            caller.reply(stop.reply)
+        exits.begin(self, stop.reason)
+
+    def _follow(self, result: _Next) -> None:
+        if result.state is not UNCHANGED:
+            self.state = result.state
+        self.follow_up(result)
+
+    def follow_up(self, result: _Next) -> None:
+        """Arrange the continuation and the idle timeout that a return value asks for."""
+        if result.continue_with is not NO_TOKEN:
+            self.deliver_first((CONTINUE, result.continue_with, None))
+        elif result.timeout is not None:
+            if result.timeout <= 0:
+                self.deliver_first((INFO, TIMEOUT, None))
+            else:
+                self.idle_deadline = self.kernel.alarm.after(result.timeout, self._idle_expired)
+
+    def _idle_expired(self) -> None:
+        if self.idle_deadline is not None and self.idle_deadline.callback is None:
+            self.idle_deadline = None
+            if not self.mailbox and self.status == IDLE:
+                self.deliver_info(TIMEOUT)
+
+    def _cancel_idle(self) -> None:
+        assert self.idle_deadline is not None
+        self.idle_deadline.cancel()
+        self.idle_deadline = None
+
+    # ------------------------------------------------------------------ tables
+
+    def _owe(self, caller: Caller) -> None:
+        caller.process = self
+        if self.open_calls is None:
+            self.open_calls = set()
+        self.open_calls.add(caller)
+
+    def forget_caller(self, caller: Caller) -> None:
+        """The call is answered, or given up."""
+        if self.open_calls is not None:
+            self.open_calls.discard(caller)
+
+    def drop_monitor(self, monitor: Monitor) -> None:
+        """This process no longer watches through `monitor`."""
+        if self.monitoring is not None:
+            self.monitoring.discard(monitor)
+
+    def is_alive(self) -> bool:
+        """Whether it still answers: not dead and not killed."""
+        return self.status != DEAD and self.doomed != KILLED

@@ -1,0 +1,130 @@
+"""Refs: how processes are addressed, wherever they live.
+
+A ref names one process of one life of a node: `(node id, incarnation, serial)`. It never leads to
+a process of a later life. A ref with serial 0 names whoever has the local name `label` there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from noex.runtime.errors import InvalidOptionError
+from noex.runtime.process import OpenReply
+from noex.runtime.reasons import NORMAL
+
+if TYPE_CHECKING:
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.process import Process
+
+G_co = TypeVar("G_co", covariant=True)
+
+
+class Ref(Generic[G_co]):
+    """The address of a process. Hashable, comparable, sendable in messages."""
+
+    __slots__ = ("__weakref__", "incarnation", "kernel", "label", "node_id", "process", "serial")
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        node_id: str,
+        incarnation: int,
+        serial: int,
+        label: str | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.node_id = node_id
+        self.incarnation = incarnation
+        self.serial = serial
+        self.label = label
+        self.process: Process | None = None  # while it lives here
+
+    def __repr__(self) -> str:
+        if self.serial == 0:
+            return f"<name {self.label!r} at {self.node_id}>"
+        return f"<{self.label or 'process'} #{self.serial} at {self.node_id}>"
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Ref):
+            return NotImplemented
+        return (
+            self.serial == other.serial
+            and self.node_id == other.node_id
+            and self.incarnation == other.incarnation
+            and (self.serial != 0 or self.label == other.label)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.node_id, self.incarnation, self.serial))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the process belongs to the node through which this ref was obtained."""
+        return self.kernel.is_own(self)
+
+    @property
+    def is_name(self) -> bool:
+        """Whether this is a name, resolved anew at each use."""
+        return self.serial == 0
+
+    async def call(self, message: Any, *, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for the reply.
+
+        `timeout`: seconds, or None for no limit. Raises `CallTimeoutError`, `NoProcessError`,
+        `ServerCrashedError(reason)` when the target ends before it replied,
+        `NodeNotReachableError` when its node is lost, `OverloadedError`, `CallCycleError`, and
+        `MessageSerializationError` when `message` cannot travel. A local call that timed out
+        before its turn is not executed; a remote one may still be.
+        """
+        process = self.process
+        kernel = self.kernel
+        if process is not None and process.status == 1 and process.callbacks.call_is_plain:
+            if kernel.scheduler.may_inline() and not kernel.guarded:  # 1: idle
+                reply = process.call_inline(message)
+                if type(reply) is not OpenReply:
+                    return reply
+                return await kernel.await_reply(reply.caller, timeout)
+        if timeout is not None and not timeout > 0:
+            raise InvalidOptionError("timeout", timeout, "seconds above 0, or None for no limit")
+        return await kernel.call(self, message, timeout)
+
+    def cast(self, message: Any) -> bool:
+        """Send `message` to `handle_cast`, without waiting.
+
+        Returns False when it is known already that it will not arrive. Never raises because of
+        the target; only a message that cannot travel raises `MessageSerializationError`.
+        """
+        return self.kernel.cast(self, message)
+
+    def send(self, message: Any) -> bool:
+        """Send `message` to `handle_info`; like `cast` otherwise."""
+        return self.kernel.send(self, message)
+
+    def exit(self, reason: Any) -> None:
+        """Send an exit signal. ``"kill"`` cannot be trapped; ``"normal"`` is ignored."""
+        self.kernel.exit(self, reason)
+
+    async def stop(self, reason: Any = NORMAL, *, timeout: float | None = 5.0) -> None:
+        """Stop it after the messages that are queued, and wait until it is gone.
+
+        Raises `NoProcessError` if it is not alive, `CallTimeoutError` after `timeout` seconds
+        (it may still stop later).
+        """
+        await self.kernel.stop_process(self, reason, timeout)
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Wait until it is gone; returns the exit reason (``"noproc"`` if it was gone before).
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        monitor = self.kernel.monitor(self)
+        try:
+            return await monitor.wait(timeout)
+        finally:
+            monitor.cancel()
+
+    async def is_alive(self, *, timeout: float = 5.0) -> bool:
+        """Whether it lives now. Asks the other node if it is remote; False if that is lost."""
+        return await self.kernel.is_alive(self, timeout)

@@ -1,0 +1,89 @@
+"""Crash reports: one structured log record for each process that ends badly."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING, Any
+
+from noex.runtime.log import get_logger
+from noex.runtime.reasons import is_orderly
+
+if TYPE_CHECKING:
+    from noex.runtime.process import Process
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 300
+_log = get_logger()
+
+
+def _exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
+    return type(error), error, error.__traceback__
+
+
+def _state_for_people(process: Process) -> str:
+    try:
+        return _brief.repr(process.server.format_status(process.state))
+    except Exception as error:
+        return f"<format_status failed: {error!r}>"
+
+
+def report_crash(process: Process, error: BaseException) -> None:
+    """A callback raised, or returned what it may not."""
+    _log.error(
+        "process_crashed",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        parent=str(process.parent) if process.parent else None,
+        last_message=_brief.repr(process.last_message),
+        state=_state_for_people(process),
+        exc_info=_exc_info(error),
+    )
+
+
+def report_abnormal_stop(process: Process, reason: Any) -> None:
+    """A process stopped itself for a reason that is no orderly end and no exception."""
+    if not is_orderly(reason) and not isinstance(reason, BaseException):
+        _log.warning(
+            "process_stopped",
+            behavior=process.callbacks.behavior,
+            name=process.name,
+            ref=str(process.ref),
+            reason=_brief.repr(reason),
+        )
+
+
+def report_terminate_failure(process: Process, error: BaseException) -> None:
+    """`terminate` raised; the exit reason stays what it was."""
+    _log.error(
+        "terminate_failed",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        exc_info=_exc_info(error),
+    )
+
+
+def report_zombie(process: Process) -> None:
+    """A killed handler still runs after the grace time."""
+    frames = process.worker.get_stack(limit=8) if process.worker is not None else []
+    stack = [f"{f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_name}" for f in frames]
+    _log.error(
+        "zombie",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        stack=stack,
+        advice="the handler swallows CancelledError or blocks; let CancelledError pass",
+    )
+
+
+def report_unexpected_info(process: Process, message: Any) -> None:
+    """A message came to a process without `handle_info`."""
+    _log.warning(
+        "unexpected_message",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        message=_brief.repr(message),
+    )

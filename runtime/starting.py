@@ -1,0 +1,170 @@
+"""How a process comes to life: name, `init`, and what happens when that fails.
+
+1. The name is taken, the process is in the table: it can be looked up, its mailbox collects.
+2. `init` runs: a plain one in the starter's turn, an `async def` one in a task of its own.
+3. It is up; `start` returns. Or it is dead and its name free, and `start` raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from noex.runtime import exits
+from noex.runtime import process as p
+from noex.runtime.callbacks import callbacks_of
+from noex.runtime.errors import (
+    InitFailedError,
+    InitTimeoutError,
+    InvalidOptionError,
+    NameTakenError,
+)
+from noex.runtime.genserver import GenServer
+from noex.runtime.process import Process
+from noex.runtime.reasons import NORMAL
+from noex.runtime.ref import Ref
+from noex.runtime.returns import UNCHANGED, Ignore, NoReply, Ok, Reply, Stop
+
+if TYPE_CHECKING:
+    from noex.runtime.kernel import Kernel
+
+
+
+
+async def start(
+    kernel: Kernel,
+    cls: type[Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    *,
+    name: str | None = None,
+    parent: Ref[Any] | None = None,
+    link_to: Ref[Any] | None = None,
+    init_timeout: float | None = 30.0,
+    fence: Any = None,
+) -> Ref[Any] | None:
+    """Start a process of class `cls` and return its ref when `init` has returned.
+
+    Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause),
+    `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
+    """
+    kernel.check_usable()
+    _check(cls, name, init_timeout)
+    process = _enter(kernel, cls, name, parent, fence)
+    if link_to is not None:
+        kernel.link(process, link_to)
+    return await _initialize(kernel, process, args, kwargs, init_timeout)
+
+
+def _check(cls: Any, name: Any, init_timeout: Any) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, GenServer)):
+        raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
+    if name is not None and not (isinstance(name, str) and name):
+        raise InvalidOptionError("name", name, "a non-empty string, or None")
+    if init_timeout is not None and not init_timeout > 0:
+        raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0, or None")
+
+
+def _enter(
+    kernel: Kernel, cls: type[Any], name: str | None, parent: Ref[Any] | None, fence: Any
+) -> Process:
+    if name is not None and name in kernel.names:
+        raise NameTakenError(name, kernel.names[name].ref)
+    callbacks = callbacks_of(cls, GenServer)
+    label = name or callbacks.behavior
+    ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, kernel.next_serial(), label)
+    try:
+        server = cls()
+    except Exception as error:
+        raise InitFailedError(callbacks.behavior, name) from error
+    process = Process(kernel, ref, server, callbacks, name, parent)
+    process.fence = fence
+    server._process = process
+    ref.process = process
+    kernel.processes[ref.serial] = process
+    if name is not None:
+        kernel.names[name] = process
+    return process
+
+
+async def _initialize(
+    kernel: Kernel, process: Process, args: Any, kwargs: dict[str, Any], timeout: float | None
+) -> Ref[Any] | None:
+    try:
+        result = process.own_context().run(process.server.init, *args, **kwargs)
+        if asyncio.iscoroutine(result):
+            result = await _await_init(kernel, process, result, timeout)
+    except Exception as error:
+        if isinstance(error, InitTimeoutError):
+            raise
+        raise _failed(kernel, process, error) from error
+    except BaseException as error:  # the starter was cancelled, or Ctrl-C: leave nothing behind
+        if process.worker is not None:
+            exits.kill(process)
+        else:
+            kernel.bury(process, error)
+        if isinstance(error, SystemExit):
+            raise _failed(kernel, process, error) from error
+        raise
+    return _up(kernel, process, result)
+
+
+async def _await_init(
+    kernel: Kernel, process: Process, coroutine: Coroutine[Any, Any, Any], timeout: float | None
+) -> Any:
+    async def run() -> Any:
+        return await coroutine
+
+    process.run_as_worker(run(), coroutine)
+    worker = process.worker
+    assert worker is not None
+    done, _ = await asyncio.wait({worker}, timeout=timeout)
+    if not done:
+        await _kill_and_wait(kernel, process)
+        raise InitTimeoutError(process.callbacks.behavior, timeout or 0.0)
+    process.worker = None
+    if process.doomed is not None:
+        raise asyncio.InvalidStateError(f"exit signal {process.doomed!r} during init")
+    if worker.cancelled():
+        raise asyncio.InvalidStateError("init was cancelled")
+    return worker.result()
+
+
+async def _kill_and_wait(kernel: Kernel, process: Process) -> None:
+    monitor = kernel.monitor(process.ref)
+    exits.kill(process)
+    worker = process.worker
+    if worker is not None:
+        await asyncio.wait({worker}, timeout=kernel.kill_grace)
+    kernel.bury(process, "killed")
+    monitor.cancel()
+
+
+def _failed(kernel: Kernel, process: Process, error: BaseException) -> InitFailedError:
+    kernel.bury(process, error if process.doomed is None else process.doomed)
+    return InitFailedError(process.callbacks.behavior, process.name)
+
+
+def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
+    if process.doomed is not None:
+        error = asyncio.InvalidStateError(f"exit signal {process.doomed!r} during init")
+        raise _failed(kernel, process, error) from error
+    if result is Ignore or isinstance(result, Ignore):
+        kernel.bury(process, NORMAL)
+        return None
+    if isinstance(result, Stop | Reply | NoReply):
+        error2 = InvalidOptionError("init", result, "return the state, Ok, Ignore, or raise")
+        raise _failed(kernel, process, error2) from error2
+    process.status = p.IDLE
+    if type(result) is Ok:
+        process.state = None if result.state is UNCHANGED else result.state
+        process.follow_up(result)
+    else:
+        process.state = result
+    if process.mailbox and process.status == p.IDLE:
+        process.status = p.QUEUED
+        kernel.scheduler.add(process)
+    return process.ref
+
+
