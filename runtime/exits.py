@@ -20,7 +20,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from noex.runtime import process as p
+from noex.runtime import states
 from noex.runtime.errors import ServerCrashedError
 from noex.runtime.messages import Exit
 from noex.runtime.reasons import KILL, KILLED, NORMAL
@@ -35,7 +35,7 @@ KILL_RETRY: Final = 0.05  # seconds between two cancellations of a killed handle
 
 def signal(process: Process, sender: Ref[Any] | None, reason: Any, *, linked: bool) -> None:
     """An exit signal arrives, from a link or by `ref.exit`."""
-    if process.status == p.DEAD:
+    if process.status == states.DEAD:
         return
     from_parent = sender is not None and sender == process.parent
     if reason == KILL and not linked:
@@ -52,28 +52,28 @@ def signal(process: Process, sender: Ref[Any] | None, reason: Any, *, linked: bo
 def interrupt(process: Process, reason: Any) -> None:
     """End for `reason`: between two messages if it has a `terminate`, else at once."""
     status = process.status
-    if status in (p.DEAD, p.STOPPING):
+    if status in (states.DEAD, states.STOPPING):
         return
-    if status == p.STARTING:
+    if status == states.STARTING:
         _doom(process, reason)
     elif process.callbacks.has_terminate or process.trap_exits:
-        process.deliver_first((p.STOP, reason, None))
-    elif status == p.RUNNING and process.worker is not None:
+        process.deliver_first((states.STOP, reason, None))
+    elif status == states.RUNNING and process.worker is not None:
         _doom(process, reason)
-    elif status == p.RUNNING:  # the signal comes from its own `def` handler
-        process.deliver_first((p.STOP, reason, None))
+    elif status == states.RUNNING:  # the signal comes from its own `def` handler
+        process.deliver_first((states.STOP, reason, None))
     else:
         begin(process, reason)
 
 
 def kill(process: Process) -> None:
     """End now, with reason ``"killed"``; `terminate` does not run."""
-    if process.status == p.DEAD or process.doomed == KILLED:
+    if process.status == states.DEAD or process.doomed == KILLED:
         return
     process.doomed = KILLED
     process.mailbox, calls = None, process.mailbox
     _fail_queued(process, calls, KILLED)
-    if process.worker is None and process.status not in (p.RUNNING, p.STARTING):
+    if process.worker is None and process.status not in (states.RUNNING, states.STARTING):
         process.kernel.bury(process, KILLED)
     elif process.worker is not None:
         _cancel_until(process, process.kernel.clock.now() + process.kernel.kill_grace)
@@ -94,9 +94,9 @@ def crashed(process: Process, error: BaseException) -> None:
 
 def begin(process: Process, reason: Any) -> None:
     """Start to end: run `terminate`, then bury."""
-    if process.status in (p.STOPPING, p.DEAD):
+    if process.status in (states.STOPPING, states.DEAD):
         return
-    process.status = p.STOPPING
+    process.status = states.STOPPING
     process.reason = reason
     process.caller = None
     if not process.callbacks.has_terminate:
@@ -139,11 +139,11 @@ def worker_ended(
     if process.worker is not task:
         return
     process.worker = None
-    if process.status in (p.DEAD, p.STARTING):
+    if process.status in (states.DEAD, states.STARTING):
         return  # buried as a zombie; or `init`, which `Kernel.start` itself waits for
     if process.doomed == KILLED:
         process.kernel.bury(process, KILLED)
-    elif process.status == p.STOPPING:
+    elif process.status == states.STOPPING:
         process.kernel.bury(process, process.reason)
     elif process.doomed is not None:
         doom_fulfilled(process)
@@ -177,7 +177,7 @@ def _kill_if_it_clings(process: Process) -> None:
         return
 
     def clings() -> None:
-        if process.worker is worker and process.status != p.DEAD:
+        if process.worker is worker and process.status != states.DEAD:
             kill(process)
 
     process.kernel.alarm.after(limit, clings)
@@ -185,7 +185,7 @@ def _kill_if_it_clings(process: Process) -> None:
 
 def _cancel_until(process: Process, end: float) -> None:
     worker = process.worker
-    if worker is None or process.status == p.DEAD:
+    if worker is None or process.status == states.DEAD:
         return
     worker.cancel()
     if process.kernel.clock.now() < end:
@@ -221,7 +221,7 @@ def announce(process: Process, reason: Any) -> None:
 
 def _fail_queued(process: Process, mailbox: Any, reason: Any) -> None:
     for kind, _message, caller in mailbox or ():
-        if kind == p.CALL and caller is not None:
+        if kind == states.CALL and caller is not None:
             caller.fail(ServerCrashedError(process.ref, reason))
 
 
@@ -229,4 +229,3 @@ def _end_tasks(process: Process) -> None:
     tasks, process.tasks = process.tasks, None
     for task in tasks or ():
         task.cancel()
-

@@ -53,7 +53,7 @@ class GenServer(Generic[S]):
     _process: Process
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the first state from the arguments of `start`. Returns the state, `Ok` or `Ignore`."""
+        """Make the first state from the arguments of `start`: the state, `Ok` or `Ignore`."""
         raise NotImplementedError(f"{type(self).__qualname__} has no init")
 
     def handle_call(self, message: Any, state: S) -> Any:
@@ -170,4 +170,6 @@ def _task_ended(process: Process, task: asyncio.Task[Any]) -> None:
         process.deliver_info(TaskResult(task, error=asyncio.CancelledError()))
         return
     error = task.exception()
-    process.deliver_info(TaskResult(task, error=error) if error else TaskResult(task, task.result()))
+    process.deliver_info(
+        TaskResult(task, error=error) if error else TaskResult(task, task.result())
+    )

@@ -11,10 +11,9 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from noex.runtime import exits
-from noex.runtime import process as p
+from noex.runtime import exits, starting, states
 from noex.runtime.alarm import Alarm
-from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.calls import LocalCaller
 from noex.runtime.clock import Clock, SystemClock
 from noex.runtime.current import current_process, handler_process
 from noex.runtime.errors import (
@@ -27,7 +26,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
-from noex.runtime.reasons import NOCONNECTION, NOPROC, NORMAL
+from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.runtime.ref import Ref
 from noex.runtime.scheduler import Scheduler
 
@@ -153,7 +152,7 @@ class Kernel:
         self._refuse_cycle(handler, process)
         if self.copier is not None:
             message = self.copier(message)
-        if not process.deliver((p.CALL, message, caller)):
+        if not process.deliver((states.CALL, message, caller)):
             raise NoProcessError(ref)
         if handler is None:
             return await self._await(caller)
@@ -187,11 +186,11 @@ class Kernel:
 
     def cast(self, ref: Ref[Any], message: Any) -> bool:
         """Deliver to `handle_cast`."""
-        return self._post(ref, p.CAST, message)
+        return self._post(ref, states.CAST, message)
 
     def send(self, ref: Ref[Any], message: Any) -> bool:
         """Deliver to `handle_info`."""
-        return self._post(ref, p.INFO, message)
+        return self._post(ref, states.INFO, message)
 
     def _post(self, ref: Ref[Any], kind: int, message: Any) -> bool:
         process = ref.process
@@ -203,7 +202,7 @@ class Kernel:
             if not self.is_own(ref):
                 if self.remote is None:
                     return False
-                post = self.remote.cast if kind == p.CAST else self.remote.send
+                post = self.remote.cast if kind == states.CAST else self.remote.send
                 return post(ref, message)
             process = self.find(ref)
             if process is None:
@@ -213,9 +212,9 @@ class Kernel:
 
     def _refuse_cycle(self, handler: Process | None, target: Process) -> None:
         """A handler that calls itself, or somebody who waits for it, would wait for ever."""
-        if current_process.get() is target and target.worker is None:
-            if target.status == p.RUNNING:
-                raise CallCycleError(target.ref)  # from its own `def` handler
+        own_def_handler = target.worker is None and target.status == states.RUNNING
+        if own_def_handler and current_process.get() is target:
+            raise CallCycleError(target.ref)
         if handler is None:
             return
         link: Process | None = target
@@ -230,9 +229,7 @@ class Kernel:
         self, cls: type[Any], args: Any = (), kwargs: Any = None, **options: Any
     ) -> Ref[Any] | None:
         """Start a process; see `noex.runtime.starting.start`."""
-        from noex.runtime.starting import start
-
-        return await start(self, cls, args, kwargs or {}, **options)
+        return await starting.start(self, cls, args, kwargs or {}, **options)
 
     def exit(self, ref: Ref[Any], reason: Any, sender: Ref[Any] | None = None) -> None:
         """Send an exit signal to `ref`."""
@@ -269,7 +266,7 @@ class Kernel:
         if self.is_own(ref):
             process = self.find(ref)
             if process is not None:
-                process.deliver((p.STOP, reason, None))
+                process.deliver((states.STOP, reason, None))
         elif self.remote is not None:
             self.remote.stop(ref, reason)
 
@@ -288,9 +285,9 @@ class Kernel:
 
     def bury(self, process: Process, reason: Any) -> None:
         """The end of a process: out of the tables first, then everybody hears of it."""
-        if process.status == p.DEAD:
+        if process.status == states.DEAD:
             return
-        process.status = p.DEAD
+        process.status = states.DEAD
         process.reason = reason
         self.processes.pop(process.ref.serial, None)
         if process.name is not None and self.names.get(process.name) is process:
@@ -432,7 +429,7 @@ class Kernel:
         self.alarm.close()
 
     async def _end(self, process: Process, reason: Any, end: float) -> None:
-        if process.status == p.DEAD:
+        if process.status == states.DEAD:
             return
         monitor = self.monitor(process.ref)
         exits.interrupt(process, reason)
@@ -444,5 +441,3 @@ class Kernel:
                 await monitor.wait(self.kill_grace + 1.0)
             except TimeoutError:
                 self.bury(process, "killed")
-
-

@@ -31,6 +31,18 @@ from noex.runtime.errors import BadReturnValueError
 from noex.runtime.messages import TIMEOUT
 from noex.runtime.reasons import KILLED
 from noex.runtime.returns import NO_TOKEN, UNCHANGED, Ignore, NoReply, Ok, Reply, Stop, _Next
+from noex.runtime.states import (
+    CALL,
+    CALLBACK_NAMES,
+    CONTINUE,
+    DEAD,
+    IDLE,
+    INFO,
+    QUEUED,
+    RUNNING,
+    STARTING,
+    Item,
+)
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
@@ -39,19 +51,7 @@ if TYPE_CHECKING:
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
 
-STARTING, IDLE, QUEUED, RUNNING, STOPPING, DEAD = range(6)
-CALL, CAST, INFO, CONTINUE, STOP = range(5)
-
-CALLBACK_NAMES: Final = (
-    "handle_call",
-    "handle_cast",
-    "handle_info",
-    "handle_continue",
-    "handle_stop",
-)
 WORKER_SLICE: Final = 64  # `def` messages that a worker takes before it gives way to the loop
-
-Item = tuple[int, Any, Caller | None]
 
 
 class OpenReply:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from noex.runtime.errors import InvalidOptionError
 from noex.runtime.process import OpenReply
 from noex.runtime.reasons import NORMAL
+from noex.runtime.states import IDLE
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -80,12 +81,17 @@ class Ref(Generic[G_co]):
         """
         process = self.process
         kernel = self.kernel
-        if process is not None and process.status == 1 and process.callbacks.call_is_plain:
-            if kernel.scheduler.may_inline() and not kernel.guarded:  # 1: idle
-                reply = process.call_inline(message)
-                if type(reply) is not OpenReply:
-                    return reply
-                return await kernel.await_reply(reply.caller, timeout)
+        if (
+            process is not None
+            and process.status == IDLE
+            and process.callbacks.call_is_plain
+            and not kernel.guarded
+            and kernel.scheduler.may_inline()
+        ):
+            reply = process.call_inline(message)
+            if type(reply) is not OpenReply:
+                return reply
+            return await kernel.await_reply(reply.caller, timeout)
         if timeout is not None and not timeout > 0:
             raise InvalidOptionError("timeout", timeout, "seconds above 0, or None for no limit")
         return await kernel.call(self, message, timeout)

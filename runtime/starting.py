@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from noex.runtime import exits
-from noex.runtime import process as p
+from noex.runtime import exits, states
 from noex.runtime.callbacks import callbacks_of
 from noex.runtime.errors import (
     InitFailedError,
@@ -28,8 +27,6 @@ from noex.runtime.returns import UNCHANGED, Ignore, NoReply, Ok, Reply, Stop
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
-
-
 
 
 async def start(
@@ -156,15 +153,13 @@ def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
     if isinstance(result, Stop | Reply | NoReply):
         error2 = InvalidOptionError("init", result, "return the state, Ok, Ignore, or raise")
         raise _failed(kernel, process, error2) from error2
-    process.status = p.IDLE
+    process.status = states.IDLE
     if type(result) is Ok:
         process.state = None if result.state is UNCHANGED else result.state
         process.follow_up(result)
     else:
         process.state = result
-    if process.mailbox and process.status == p.IDLE:
-        process.status = p.QUEUED
+    if process.mailbox and process.status == states.IDLE:
+        process.status = states.QUEUED
         kernel.scheduler.add(process)
     return process.ref
-
-

@@ -1,0 +1,31 @@
+"""The states of a process and the kinds of message in a mailbox: plain ints, for speed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from noex.runtime.calls import Caller
+
+STARTING: Final = 0  # `init` is running; the mailbox collects
+IDLE: Final = 1  # nothing to do
+QUEUED: Final = 2  # has messages, waits for its turn on the run queue
+RUNNING: Final = 3  # a handler is running, on the stack or in the worker
+STOPPING: Final = 4  # `terminate` is running
+DEAD: Final = 5
+
+CALL: Final = 0
+CAST: Final = 1
+INFO: Final = 2
+CONTINUE: Final = 3
+STOP: Final = 4
+
+CALLBACK_NAMES: Final = (
+    "handle_call",
+    "handle_cast",
+    "handle_info",
+    "handle_continue",
+    "handle_stop",
+)
+
+Item = tuple[int, Any, Caller | None]
+"""A message in a mailbox: its kind, what was sent, and who waits for the reply of a call."""
