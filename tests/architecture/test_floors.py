@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from house import (
     BESIDE_THE_HOUSE,
     FLOORS,
