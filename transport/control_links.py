@@ -1,0 +1,210 @@
+"""The dialled links of the control thread: carries out what each `Dial` decides."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Callable
+
+import zmq
+
+from noex.transport import control_sockets as sockets
+from noex.transport.control_dial import (
+    CloseSocket,
+    Dial,
+    DialEffect,
+    DialEvent,
+    DialState,
+    EndProbe,
+    Lost,
+    OpenSocket,
+    ProbeAccepted,
+    ProbeFailed,
+    ProbeRefused,
+    ReportDown,
+    ReportRefused,
+    ReportUp,
+    Shaken,
+    StartProbe,
+    TimePassed,
+)
+from noex.transport.control_events import (
+    ControlEvent,
+    ControlSettings,
+    DialRefused,
+    LinkDown,
+    LinkUp,
+)
+from noex.transport.control_hub import Hub
+
+_DRAIN = 256
+
+
+class LinkSeams:
+    """What a link needs from its thread."""
+
+    def __init__(
+        self,
+        *,
+        context: zmq.Context[sockets.Socket],
+        settings: ControlSettings,
+        hub: Hub,
+        post: Callable[[ControlEvent], None],
+        receive: Callable[[str, bytes], None],
+        routing_id: Callable[[], bytes],
+        clock: Callable[[], float],
+    ) -> None:
+        self.context = context
+        self.settings = settings
+        self.hub = hub
+        self.post = post
+        self.receive = receive
+        self.routing_id = routing_id
+        self.clock = clock
+
+
+class Link:
+    """The link to one endpoint: its dial, and the sockets that the dial has asked for."""
+
+    def __init__(self, endpoint: str, seams: LinkSeams) -> None:
+        settings = seams.settings
+        self.endpoint = endpoint
+        self._address = sockets.parse_endpoint(endpoint)
+        self._seams = seams
+        self._dealer: sockets.Socket | None = None
+        self._monitor: sockets.Socket | None = None
+        self._connecting: socket.socket | None = None
+        self._dial = Dial(
+            backoff_min=settings.dial_backoff_min,
+            backoff_max=settings.dial_backoff_max,
+            timeout=settings.dial_timeout,
+            jitter=random.random,
+            now=seams.clock(),
+        )
+
+    @property
+    def due(self) -> float | None:
+        """When `time_passed` has something to do."""
+        return self._dial.due
+
+    @property
+    def is_up(self) -> bool:
+        """Whether `send` reaches the peer."""
+        return self._dial.state is DialState.UP
+
+    def time_passed(self) -> None:
+        """Let the dial look at the clock."""
+        self._tell(TimePassed())
+
+    def send(self, frame: bytes) -> bool:
+        """Send at once, or drop: False if there is no link or its queue is full."""
+        if self._dealer is None or not self.is_up:
+            return False
+        self._seams.hub.mark(self._drain_dealer)
+        try:
+            # The send itself looks for a new pipe only now and then; this looks for sure.
+            self._dealer.getsockopt(zmq.EVENTS)
+            self._dealer.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self, linger: float) -> None:
+        """End the link for good; what was sent last has `linger` seconds to leave."""
+        self._end_probe()
+        self._close_dealer(linger)
+
+    def _tell(self, event: DialEvent) -> None:
+        for effect in self._dial.handle(event, self._seams.clock()):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: DialEffect) -> None:
+        match effect:
+            case StartProbe(attempt):
+                self._start_probe(attempt)
+            case EndProbe():
+                self._end_probe()
+            case OpenSocket(attempt):
+                self._open_dealer(attempt)
+            case CloseSocket():
+                self._close_dealer(0.0)
+            case ReportUp():
+                self._seams.post(LinkUp(self.endpoint, self._seams.clock()))
+            case ReportDown():
+                self._seams.post(LinkDown(self.endpoint, self._seams.clock()))
+            case ReportRefused():
+                self._seams.post(DialRefused(self.endpoint, self._seams.clock()))
+
+    def _start_probe(self, attempt: int) -> None:
+        try:
+            self._connecting = sockets.start_connect(self._address)
+        except OSError:  # out of file descriptors: try again later
+            self._tell(ProbeFailed(attempt))
+            return
+        fd = self._connecting.fileno()
+        self._seams.hub.watch(fd, self._read_probe, writable=True)
+
+    def _read_probe(self) -> bool:
+        if self._connecting is None:
+            return False
+        attempt = self._dial.attempt
+        error = sockets.connect_result(self._connecting)
+        self._end_probe()
+        if error == 0:
+            self._tell(ProbeAccepted(attempt))
+        elif error == errno.ECONNREFUSED:
+            self._tell(ProbeRefused(attempt))
+        else:
+            self._tell(ProbeFailed(attempt))
+        return False
+
+    def _end_probe(self) -> None:
+        if self._connecting is not None:
+            self._seams.hub.unwatch(self._connecting.fileno())
+            self._connecting.close()
+            self._connecting = None
+
+    def _open_dealer(self, attempt: int) -> None:
+        seams = self._seams
+        try:
+            self._dealer, self._monitor = sockets.open_dealer(
+                seams.context, seams.settings, self.endpoint, seams.routing_id()
+            )
+        except zmq.ZMQError:  # out of sockets or file descriptors: try again later
+            self._tell(Lost(attempt))
+            return
+        seams.hub.watch(sockets.fd_of(self._dealer), self._drain_dealer)
+        seams.hub.watch(sockets.fd_of(self._monitor), self._drain_monitor)
+
+    def _close_dealer(self, linger: float) -> None:
+        if self._dealer is None or self._monitor is None:
+            return
+        self._seams.hub.unwatch(sockets.fd_of(self._dealer))
+        self._seams.hub.unwatch(sockets.fd_of(self._monitor))
+        sockets.close_dealer(self._dealer, linger)
+        self._dealer = None
+        self._monitor = None
+
+    def _drain_dealer(self) -> bool:
+        for _ in range(_DRAIN):
+            if self._dealer is None:
+                return False
+            try:
+                parts = self._dealer.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return False
+            self._seams.receive(self.endpoint, parts[0] if len(parts) == 1 else b"")
+        return True
+
+    def _drain_monitor(self) -> bool:
+        while self._monitor is not None:
+            event = sockets.read_monitor(self._monitor)
+            if event is None:
+                return False
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._tell(Shaken(self._dial.attempt))
+            else:
+                self._drain_dealer()  # what the peer said before the end comes before the end
+                self._tell(Lost(self._dial.attempt))
+        return False

@@ -1,0 +1,184 @@
+"""The ZeroMQ sockets of the control lane, each with every option that it needs, and raw connects.
+
+Options that are not obvious:
+
+- ``RECONNECT_IVL=-1`` on a DEALER: libzmq's own reconnect uses the routing id again, and a ROUTER
+  that still holds the half-open pipe of that id swallows what comes. A new dial is a new socket.
+- ``IMMEDIATE=1``: nothing is queued for a peer that is not there, or the next process on that port
+  would get it.
+- ``HEARTBEAT_*``: answered by libzmq's own thread. A peer whose Python is stuck stays connected, a
+  stopped one is dropped: that is what tells busy from gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import cast
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from noex.runtime.errors import PortInUseError
+from noex.transport.control_events import ControlSettings
+from noex.transport.pulse import MAGIC
+
+Socket = zmq.Socket[bytes]
+Address = tuple[str, int]
+
+_WATCHED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+_MAX_SOCKETS = 16_384
+_SUB_RECONNECT_MS = (100, 1000)
+
+
+def new_context() -> zmq.Context[Socket]:
+    """A context of one I/O thread, with room for a large mesh and no lingering."""
+    context: zmq.Context[Socket] = zmq.Context()
+    limit = cast(int, context.get(zmq.SOCKET_LIMIT))
+    context.set(zmq.MAX_SOCKETS, min(_MAX_SOCKETS, limit))
+    return context
+
+
+def open_router(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
+    """The ROUTER on which messages of peers come in."""
+    router = _open(context, zmq.ROUTER, settings)
+    router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return router
+
+
+def open_publisher(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
+    """The PUB that carries our pulses. Few wait for a slow subscriber: old pulses are worthless."""
+    publisher = _open(context, zmq.PUB, settings)
+    publisher.setsockopt(zmq.SNDHWM, 100)
+    return publisher
+
+
+def open_subscriber(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
+    """The SUB for all peers' pulses; libzmq reconnects it by itself."""
+    subscriber = _open(context, zmq.SUB, settings)
+    subscriber.setsockopt(zmq.MAXMSGSIZE, settings.max_pulse + 4096)
+    subscriber.setsockopt(zmq.RECONNECT_IVL, _SUB_RECONNECT_MS[0])
+    subscriber.setsockopt(zmq.RECONNECT_IVL_MAX, _SUB_RECONNECT_MS[1])
+    subscriber.setsockopt(zmq.SUBSCRIBE, MAGIC)
+    return subscriber
+
+
+def open_dealer(
+    context: zmq.Context[Socket], settings: ControlSettings, endpoint: str, routing_id: bytes
+) -> tuple[Socket, Socket]:
+    """A DEALER that dials `endpoint` once, and the socket that reports what becomes of it."""
+    dealer = _open(context, zmq.DEALER, settings)
+    try:
+        dealer.setsockopt(zmq.ROUTING_ID, routing_id)
+        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        use_family(dealer, endpoint)
+        monitor = dealer.get_monitor_socket(_WATCHED)
+        dealer.connect(endpoint)
+    except BaseException:
+        close_dealer(dealer, 0.0)
+        raise
+    return dealer, monitor
+
+
+def close_dealer(dealer: Socket, linger: float) -> None:
+    """Close a DEALER and its monitor, in the only order that cannot hang."""
+    monitor = dealer._monitor_socket
+    dealer.disable_monitor()
+    if monitor is not None:
+        monitor.close(0)
+    dealer.close(round(linger * 1000))
+
+
+def read_monitor(monitor: Socket) -> int | None:
+    """The next event of a DEALER's connection, or None."""
+    try:
+        frames = monitor.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+    return int(parse_monitor_message(frames)["event"])
+
+
+def bind(sock: Socket, host: str, port: int) -> int:
+    """Bind to a numeric `host`; returns the port (chosen if 0). Raises `PortInUseError`."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    use_family(sock, address)
+    try:
+        sock.bind(f"tcp://{address}")
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(address) from error
+        raise OSError(error.errno, f"cannot bind {address}: {error.strerror}") from error
+    last = cast(bytes, sock.getsockopt(zmq.LAST_ENDPOINT))
+    return int(last.rstrip(b"\0").rpartition(b":")[2])
+
+
+def use_family(sock: Socket, address: str) -> None:
+    """IPv6 only where it is asked for: with it on, an IPv4 address is bound as a mapped one."""
+    sock.setsockopt(zmq.IPV6, 1 if "[" in address else 0)
+
+
+def fd_of(sock: Socket) -> int:
+    """The FD that tells (edge-triggered) that something happened to a ZeroMQ socket."""
+    return cast(int, sock.getsockopt(zmq.FD))
+
+
+def parse_endpoint(endpoint: str) -> Address:
+    """Host (without brackets) and port of ``tcp://host:port``; raises ValueError."""
+    scheme, _, rest = endpoint.partition("://")
+    host, colon, port = rest.rpartition(":")
+    if scheme != "tcp" or not colon or not host or not port.isascii() or not port.isdigit():
+        raise ValueError(f"{endpoint!r} is not of the form tcp://host:port")
+    if not 0 < int(port) <= 65535:
+        raise ValueError(f"{endpoint!r}: the port is not in 1 to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def start_connect(address: Address) -> socket.socket:
+    """Begin a non-blocking TCP connect to a numeric address."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect_ex(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def connect_result(sock: socket.socket) -> int:
+    """The errno of a finished connect, 0 for success."""
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error == 0 and sock.getsockname() == sock.getpeername():
+        return errno.ECONNREFUSED  # TCP met itself: the free port was chosen as our own source
+    return error
+
+
+def _open(
+    context: zmq.Context[Socket], kind: zmq.SocketType | int, settings: ControlSettings
+) -> Socket:
+    sock: Socket = context.socket(kind)
+    try:
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.MAXMSGSIZE, settings.max_message + 64)
+        sock.setsockopt(zmq.HANDSHAKE_IVL, _ms(settings.handshake_timeout))
+        sock.setsockopt(zmq.HEARTBEAT_IVL, _ms(settings.heartbeat_interval))
+        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(settings.heartbeat_timeout))
+        sock.setsockopt(zmq.HEARTBEAT_TTL, max(100, _ms(settings.heartbeat_timeout)))
+        sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    except BaseException:
+        sock.close(0)
+        raise
+    return sock
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

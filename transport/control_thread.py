@@ -1,0 +1,348 @@
+"""The control thread: the pulse of a node, and the owner of its control sockets.
+
+It runs beside the loop so that a busy loop still has a pulse. It decides nothing: `Dial` says when
+to dial, the machines on the loop say what to send. One turn:
+
+1. wait for a socket, a raw connect, the wake-up of the loop, or the next due time; drain what is
+   readable, each socket at most `_DRAIN` messages a turn: a flood at one port holds up nobody;
+2. send what the loop has left, then make the links and subscriptions what the loop wants;
+3. let the dials know the time, and send the pulse when it is due.
+
+Each pulse drains everything once more, which bounds the price of a missed edge to one pulse.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import zmq
+
+from noex.runtime.errors import NoexError
+from noex.transport import control_frames as frames
+from noex.transport import control_sockets as sockets
+from noex.transport.control_events import ControlSettings, ControlStats, Pong, Pulse, Received
+from noex.transport.control_hub import Hub
+from noex.transport.control_links import Link, LinkSeams
+from noex.transport.control_mail import ControlMail, Outgoing
+from noex.transport.pulse import decode_pulse, encode_pulse
+
+_log = logging.getLogger("noex.transport.control")
+_DRAIN = 256
+_LOG_EVERY = 60.0
+_PAUSE_AFTER_ERROR = 0.05
+
+
+class Bind(NamedTuple):
+    """Where to listen: a numeric host, and ports (0: chosen)."""
+
+    host: str
+    port: int
+    pub_port: int
+
+
+class Life(NamedTuple):
+    """Who the pulses speak for, and what the loop adds to them. Replaced as a whole."""
+
+    node_id: str
+    incarnation: int
+    packed_fields: bytes
+
+
+class ControlThread:
+    """One thread, from `start` to `stop`. `on_started(port, pub_port)` or `on_failed(error)` is
+    called on the thread once the sockets are bound or could not be; `on_ended` when all is closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        life: Life,
+        bind: Bind,
+        settings: ControlSettings,
+        mail: ControlMail,
+        context: zmq.Context[sockets.Socket] | None,
+        on_started: Callable[[int, int], None],
+        on_failed: Callable[[BaseException], None],
+        on_ended: Callable[[], None],
+    ) -> None:
+        self.life = life
+        self.stopping = False
+        self._bind = bind
+        self._settings = settings
+        self._mail = mail
+        self._owns_context = context is None
+        self._on_started = on_started
+        self._on_failed = on_failed
+        self._on_ended = on_ended
+        self._router: sockets.Socket | None = None
+        self._publisher: sockets.Socket | None = None
+        self._subscriber: sockets.Socket | None = None
+        self._context = context
+        self._hub = Hub(self._note_error)
+        self._salt = os.urandom(4).hex()
+        self._connection = 0
+        self._links: dict[str, Link] = {}
+        self._subscribed: set[str] = set()
+        self._pulse_due = 0.0
+        self._pulse_life = (life.node_id, life.incarnation)
+        self._seq = 0
+        self._log_after: dict[str, float] = {}
+        self._pulses_sent = 0
+        self._sends_dropped = 0
+        self._frames_refused = 0
+        self._thread = threading.Thread(
+            target=self._run, name=f"noex-control-{life.node_id}", daemon=True
+        )
+
+    # From the loop.
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the thread; False if it did not end in time."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def stats(self) -> ControlStats:
+        """The counters as they stand."""
+        links = list(self._links.values())
+        return ControlStats(
+            links=len(links),
+            links_up=sum(link.is_up for link in links),
+            pulses_sent=self._pulses_sent,
+            commands_dropped=self._mail.commands_dropped,
+            sends_dropped=self._sends_dropped,
+            frames_refused=self._frames_refused,
+            events_dropped=self._mail.events_dropped,
+            events_waiting=self._mail.events_waiting,
+        )
+
+    # On the thread.
+
+    def _run(self) -> None:
+        try:
+            self._open()
+        except BaseException as error:
+            self._close()
+            self._on_failed(error)
+        else:
+            try:
+                self._turns()
+            finally:
+                self._close()
+        finally:
+            self._on_ended()
+
+    def _open(self) -> None:
+        context = self._context = self._context or sockets.new_context()
+        self._router = sockets.open_router(context, self._settings)
+        port = sockets.bind(self._router, self._bind.host, self._bind.port)
+        self._publisher = sockets.open_publisher(context, self._settings)
+        pub_port = sockets.bind(self._publisher, self._bind.host, self._bind.pub_port)
+        self._subscriber = sockets.open_subscriber(context, self._settings)
+        self._hub.watch(self._mail.wake_reader.fileno(), self._read_mail)
+        self._hub.watch(sockets.fd_of(self._router), self._drain_router)
+        self._hub.watch(sockets.fd_of(self._subscriber), self._drain_subscriber)
+        self._seams = LinkSeams(
+            context=context,
+            settings=self._settings,
+            hub=self._hub,
+            post=self._mail.post,
+            receive=self._receive_answer,
+            routing_id=self._next_routing_id,
+            clock=time.monotonic,
+        )
+        self._on_started(port, pub_port)
+
+    def _turns(self) -> None:
+        while not (self.stopping or self._mail.orphaned):
+            try:
+                self._turn()
+            except zmq.ContextTerminated:
+                return
+            except Exception as error:
+                self._note_error(error)
+                time.sleep(_PAUSE_AFTER_ERROR)  # an error that stays must not burn a core
+        self._read_mail()  # what was said before `stop` still leaves
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        due = min((link.due for link in self._links.values() if link.due), default=now + 60)
+        self._hub.turn(min(due, self._pulse_due) - now)
+        now = time.monotonic()
+        for link in list(self._links.values()):
+            if link.due is not None and link.due <= now:
+                link.time_passed()
+        if now >= self._pulse_due:
+            self._send_pulse(now)
+
+    def _close(self) -> None:
+        for link in self._links.values():
+            link.close(self._settings.linger)
+        self._links.clear()
+        if self._router is not None:
+            self._router.close(round(self._settings.linger * 1000))
+        for sock in (self._publisher, self._subscriber):
+            if sock is not None:
+                sock.close(0)
+        self._hub.close()
+        if self._owns_context and self._context is not None:
+            self._context.term()
+
+    def _next_routing_id(self) -> bytes:
+        self._connection += 1
+        life = self.life
+        name = f"{life.node_id[-160:]}#{life.incarnation}#{self._salt}.{self._connection}"
+        return name.encode()
+
+    # Pulses.
+
+    def _send_pulse(self, now: float) -> None:
+        interval = self._settings.pulse_interval
+        self._pulse_due = max(self._pulse_due + interval, now + interval / 2)
+        life = self.life
+        if self._pulse_life != (life.node_id, life.incarnation):
+            self._pulse_life = (life.node_id, life.incarnation)
+            self._seq = 0
+        self._seq += 1
+        lag = self._mail.loop_lag(now)
+        self._hub.mark_all()
+        pulse = encode_pulse(life.node_id, life.incarnation, self._seq, lag, life.packed_fields)
+        assert self._publisher is not None
+        self._publisher.send(pulse, zmq.NOBLOCK)
+        self._pulses_sent += 1
+
+    def _drain_subscriber(self) -> bool:
+        assert self._subscriber is not None
+        for _ in range(_DRAIN):
+            try:
+                parts = self._subscriber.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return False
+            self._receive_pulse(parts)
+        return True
+
+    def _receive_pulse(self, parts: list[bytes]) -> None:
+        try:
+            pulse = decode_pulse(parts[0] if len(parts) == 1 else b"", self._settings.max_pulse)
+        except NoexError as error:
+            self._refuse("pulse", error)
+        else:
+            self._mail.post(Pulse(*pulse, at=time.monotonic()))
+
+    # Messages.
+
+    def _drain_router(self) -> bool:
+        assert self._router is not None
+        for _ in range(_DRAIN):
+            try:
+                parts = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return False
+            self._receive_message(parts[0], parts[1] if len(parts) == 2 else b"")
+        return True
+
+    def _receive_message(self, origin: bytes, frame: bytes) -> None:
+        now = time.monotonic()
+        try:
+            kind, body = frames.read_frame(frame)
+            if kind == frames.PING:
+                self._answer_ping(origin, frames.read_ping(body), now)
+            elif kind == frames.DATA:
+                self._mail.post(Received(origin, None, body, now))
+            else:
+                raise frames.BadControlFrameError("a pong that answers nothing")
+        except frames.BadControlFrameError as error:
+            self._refuse("frame", error)
+
+    def _answer_ping(self, origin: bytes, token: int, now: float) -> None:
+        life = self.life
+        lag = self._mail.loop_lag(now)
+        pong = frames.PongContent(token, life.node_id, life.incarnation, lag)
+        self._answer(origin, frames.pong_frame(pong))
+
+    def _receive_answer(self, endpoint: str, frame: bytes) -> None:
+        now = time.monotonic()
+        try:
+            kind, body = frames.read_frame(frame)
+            if kind == frames.PONG:
+                self._mail.post(Pong(endpoint, *frames.read_pong(body), at=now))
+            elif kind == frames.DATA:
+                self._mail.post(Received(None, endpoint, body, now))
+            else:
+                raise frames.BadControlFrameError("a ping on a link that we dialled")
+        except frames.BadControlFrameError as error:
+            self._refuse("frame", error)
+
+    def _answer(self, origin: bytes, frame: bytes) -> bool:
+        assert self._router is not None
+        self._hub.mark(self._drain_router)
+        try:
+            self._router.send_multipart((origin, frame), zmq.NOBLOCK)
+        except zmq.ZMQError:  # gone (EHOSTUNREACH) or slow (EAGAIN)
+            return False
+        return True
+
+    # What the loop wants.
+
+    def _read_mail(self) -> bool:
+        for outgoing in self._mail.take_outgoing():
+            if not self._send(outgoing):
+                self._sends_dropped += 1
+        wanted = self._mail.wanted
+        if wanted.links != self._links.keys():
+            self._adjust_links(wanted.links)
+        if wanted.subscriptions != self._subscribed:
+            self._adjust_subscriptions(wanted.subscriptions)
+        return False
+
+    def _send(self, outgoing: Outgoing) -> bool:
+        if outgoing.origin is not None:
+            return self._answer(outgoing.origin, outgoing.frame)
+        link = self._links.get(outgoing.endpoint or "")
+        return link is not None and link.send(outgoing.frame)
+
+    def _adjust_links(self, wanted: frozenset[str]) -> None:
+        for endpoint in self._links.keys() - wanted:
+            self._links.pop(endpoint).close(self._settings.linger)
+        for endpoint in wanted - self._links.keys():
+            link = self._links[endpoint] = Link(endpoint, self._seams)
+            link.time_passed()
+
+    def _adjust_subscriptions(self, wanted: frozenset[str]) -> None:
+        assert self._subscriber is not None
+        for endpoint in self._subscribed - wanted:
+            self._subscribed.discard(endpoint)
+            self._subscriber.disconnect(endpoint)
+        for endpoint in wanted - self._subscribed:
+            self._subscribed.add(endpoint)
+            sockets.use_family(self._subscriber, endpoint)
+            self._subscriber.connect(endpoint)
+        self._hub.mark(self._drain_subscriber)
+
+    # Troubles.
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self._frames_refused += 1
+        self._note(f"control_{what}_refused", "%s (%d refused so far)", error, self._frames_refused)
+
+    def _note_error(self, error: Exception) -> None:
+        if isinstance(error, zmq.ContextTerminated):
+            self.stopping = True
+            return
+        self._note("control_thread_error", "%s: %s", type(error).__name__, error, trace=error)
+
+    def _note(self, event: str, text: str, *args: object, trace: Exception | None = None) -> None:
+        """One line a minute and kind: what strangers send must not fill the log."""
+        now = time.monotonic()
+        if now < self._log_after.get(event, 0.0):
+            return
+        self._log_after[event] = now + _LOG_EVERY
+        _log.warning("%s node=%s " + text, event, self.life.node_id, *args, exc_info=trace)
