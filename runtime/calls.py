@@ -50,6 +50,10 @@ class Caller:
         self._deliver_error(error)
         return True
 
+    def abandon(self) -> None:
+        """Nobody waits any more, for a reason that the caller knows."""
+        self._settle()
+
     def _settle(self) -> None:
         self._answered = True
         if self.process is not None:
@@ -65,7 +69,7 @@ class Caller:
 class LocalCaller(Caller):
     """A caller on this node: a future on its loop, with an optional deadline."""
 
-    __slots__ = ("deadline", "future", "target", "timeout")
+    __slots__ = ("deadline", "future", "ident", "target", "timeout")
 
     def __init__(
         self, future: asyncio.Future[Any], target: Ref[Any], timeout: float | None = None
@@ -75,6 +79,7 @@ class LocalCaller(Caller):
         self.target = target
         self.timeout = timeout
         self.deadline: Deadline | None = None
+        self.ident = 0  # of the call on the wire
 
     @property
     def expired(self) -> bool:
@@ -86,6 +91,12 @@ class LocalCaller(Caller):
         if not self.future.done():
             self.future.set_exception(CallTimeoutError(self.target, self.timeout or 0.0))
         self._settle()
+
+    def resolve(self, value: Any) -> None:
+        """The reply has come over the wire, where it was checked when it was given."""
+        self._settle()
+        if not self.future.done():
+            self.future.set_result(value)
 
     def give_up(self) -> None:
         """The caller waits no more (reply taken, or its task cancelled): free what it held."""

@@ -280,6 +280,8 @@ class Kernel:
         try:
             async with asyncio.timeout(timeout):
                 return await self.remote.is_alive(ref)
+        except NodeNotReachableError:
+            return False
         except TimeoutError:
             raise CallTimeoutError(ref, timeout) from None
 

@@ -1,0 +1,212 @@
+"""Operations that arrive: each is handed to the process it is meant for, or answered.
+
+A message whose body cannot be decoded costs its sender that message, not the link; a stranger's
+operation is logged once a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from noex.runtime import exits, states
+from noex.runtime.calls import LocalCaller
+from noex.runtime.errors import MessageSerializationError, NoexError, NoProcessError
+from noex.runtime.log import Throttle
+from noex.runtime.process import Process
+from noex.runtime.reasons import NOPROC
+from noex.transport import ops
+from noex.transport.ops import Op
+from noex.transport.peers import Peer, Uid
+from noex.transport.remote import RemoteCaller, RemoteOperations
+
+
+class Watcher:
+    """A monitor of another node, on one of our processes."""
+
+    __slots__ = ("_ident", "_operations", "_peer")
+
+    def __init__(self, operations: RemoteOperations, peer: Peer, ident: int) -> None:
+        self._operations, self._peer, self._ident = operations, peer, ident
+
+    def fire(self, reason: Any) -> None:
+        """The process is gone: tell the watching node."""
+        self._peer.watched.pop(self._ident, None)
+        body = self._operations.encode_reason(reason)
+        self._operations.signal(self._peer, ops.pack_op(ops.DOWN, ident=self._ident, body=body))
+
+
+class Inbound:
+    """The receiving half of `RemoteOperations`."""
+
+    def __init__(self, operations: RemoteOperations) -> None:
+        self._operations = operations
+        self._kernel = operations.kernel
+        self._decode = operations.codec.decode
+        self._throttle = Throttle()
+        self._handlers: dict[int, Callable[[Peer, Op], None]] = {
+            ops.CALL: self._call,
+            ops.REPLY: self._reply,
+            ops.ERROR: self._error,
+            ops.CANCEL: self._cancel,
+            ops.CAST: self._cast,
+            ops.INFO: self._info,
+            ops.EXIT: self._exit,
+            ops.STOP: self._stop,
+            ops.MONITOR: self._monitor,
+            ops.DEMONITOR: self._demonitor,
+            ops.DOWN: self._down,
+            ops.LINK: self._link,
+            ops.UNLINK: self._unlink,
+            ops.LINK_EXIT: self._link_exit,
+            ops.ALIVE: self._alive,
+        }
+
+    def receive(self, uid: Uid, messages: Iterable[bytes | memoryview]) -> None:
+        """Carry out the operations of one batch, in order."""
+        for data in messages:
+            peer = self._operations.peers.get(uid[0])
+            if peer is None or peer.uid != uid:
+                return  # its life has ended meanwhile: nothing more of it is delivered
+            try:
+                op = ops.unpack_op(data)
+                self._handlers[op.kind](peer, op)
+            except Exception as error:  # of one message; the others go on
+                self._complain(uid, error)
+
+    def _complain(self, uid: Uid, error: Exception) -> None:
+        if self._throttle.allows((uid, type(error))):
+            self._kernel.log.warning(
+                "message_dropped", peer=uid[0], error=f"{type(error).__name__}: {error}"
+            )
+
+    def _find(self, op: Op) -> Process | None:
+        if op.name is not None:
+            return self._kernel.names.get(op.name)
+        return self._kernel.processes.get(op.target)
+
+    def _other(self, peer: Peer, serial: int) -> Any:
+        return self._kernel.ref_for(peer.uid[0], peer.uid[1], serial)
+
+    def _own(self, op: Op) -> Any:
+        if op.name is not None:
+            return self._kernel.named_ref(op.name)
+        return self._kernel.ref_for(self._kernel.node_id, self._kernel.incarnation, op.target)
+
+    # ------------------------------------------------------------------ calls
+
+    def _call(self, peer: Peer, op: Op) -> None:
+        caller = RemoteCaller(self._operations, peer, op.ident, op.extra)
+        process = self._find(op)
+        if process is None or not process.is_alive():
+            caller.fail(NoProcessError(self._own(op)))
+            return
+        try:
+            message = self._decode(op.body)
+        except NoexError as error:
+            caller.fail(MessageSerializationError("receive call", "message", str(error)))
+            return
+        if not process.deliver((states.CALL, message, caller)):
+            caller.fail(NoProcessError(process.ref))
+
+    def _reply(self, peer: Peer, op: Op) -> None:
+        caller = peer.calls.pop(op.ident, None)
+        if caller is None:
+            return
+        try:
+            value = self._decode(op.body)
+        except NoexError as error:
+            caller.fail(MessageSerializationError("receive reply", "reply", str(error)))
+            return
+        caller.resolve(value)
+
+    def _error(self, peer: Peer, op: Op) -> None:
+        caller: LocalCaller | None = peer.calls.pop(op.ident, None)
+        if caller is None:
+            return
+        try:
+            error = self._decode(op.body)
+        except NoexError as undecodable:
+            error = undecodable
+        if not isinstance(error, Exception):
+            error = MessageSerializationError("receive error", "error", repr(error))
+        caller.fail(error)
+
+    def _cancel(self, peer: Peer, op: Op) -> None:
+        caller = peer.incoming.get(op.ident)
+        if caller is not None:
+            caller.abandon()
+
+    def _alive(self, peer: Peer, op: Op) -> None:
+        process = self._find(op)
+        body = self._operations.codec.encode(process is not None and process.is_alive())
+        self._operations.signal(peer, ops.pack_op(ops.REPLY, ident=op.ident, body=body))
+
+    # ------------------------------------------------------------------ one way
+
+    def _cast(self, peer: Peer, op: Op) -> None:
+        self._deliver(states.CAST, op)
+
+    def _info(self, peer: Peer, op: Op) -> None:
+        self._deliver(states.INFO, op)
+
+    def _deliver(self, kind: int, op: Op) -> None:
+        process = self._find(op)
+        if process is None:
+            self._kernel.dead_letters += 1
+            return
+        process.deliver((kind, self._decode(op.body), None))
+
+    def _exit(self, peer: Peer, op: Op) -> None:
+        process = self._find(op)
+        if process is not None:
+            sender, reason = self._decode(op.body)
+            exits.signal(process, sender, reason, linked=False)
+
+    def _stop(self, peer: Peer, op: Op) -> None:
+        process = self._find(op)
+        if process is not None:
+            process.deliver((states.STOP, self._decode(op.body), None))
+
+    # ------------------------------------------------------------------ monitors and links
+
+    def _monitor(self, peer: Peer, op: Op) -> None:
+        watcher = Watcher(self._operations, peer, op.ident)
+        process = self._find(op)
+        if process is None:
+            watcher.fire(NOPROC)
+            return
+        peer.watched[op.ident] = process
+        self._kernel.watch(process, (peer.uid, op.ident), watcher)
+
+    def _demonitor(self, peer: Peer, op: Op) -> None:
+        process = peer.watched.pop(op.ident, None)
+        if process is not None and process.watchers is not None:
+            process.watchers.pop((peer.uid, op.ident), None)
+
+    def _down(self, peer: Peer, op: Op) -> None:
+        monitor = peer.monitors.pop(op.ident, None)
+        if monitor is not None:
+            monitor.fire(self._decode(op.body))
+
+    def _link(self, peer: Peer, op: Op) -> None:
+        process = self._find(op)
+        if process is None:
+            self._operations.send_link_exit(peer, op.target, op.ident, NOPROC)
+            return
+        other = self._other(peer, op.ident)
+        peer.links.add((process.ref, other))
+        self._kernel.add_link(process, other)
+
+    def _unlink(self, peer: Peer, op: Op) -> None:
+        process = self._find(op)
+        other = self._other(peer, op.ident)
+        if process is not None:
+            peer.links.discard((process.ref, other))
+            if process.links is not None:
+                process.links.discard(other)
+
+    def _link_exit(self, peer: Peer, op: Op) -> None:
+        survivor, dead = self._own(op), self._other(peer, op.ident)
+        peer.links.discard((survivor, dead))
+        self._kernel.link_broken(dead, survivor, self._decode(op.body))

@@ -1,0 +1,102 @@
+"""Operations between processes on the wire: a fixed header, then a body for the codec.
+
+Header (21 bytes, big endian): kind u8, target u64, ident u64, extra u32.
+
+=========== ================= ================ ============ =========================
+kind        target            ident            extra        body
+=========== ================= ================ ============ =========================
+CALL        serial            call id          timeout ms   message
+REPLY       0                 call id                       reply
+ERROR       0                 call id                       exception
+CANCEL      0                 call id
+CAST, INFO  serial                                          message
+EXIT        serial                                          (sender ref or None, reason)
+STOP        serial                                          reason
+MONITOR     serial            monitor id
+DEMONITOR   0                 monitor id
+DOWN        0                 monitor id                    reason
+LINK        serial            sender's serial
+UNLINK      serial            sender's serial
+LINK_EXIT   survivor serial   dead one's serial             reason
+ALIVE       serial            call id                       (answered by REPLY)
+=========== ================= ================ ============ =========================
+
+With bit 0x80 in the kind the target is a name: u16 length and UTF-8 text before the body.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from noex.transport.codec_errors import DecodeError
+
+CALL: Final = 1
+REPLY: Final = 2
+ERROR: Final = 3
+CANCEL: Final = 4
+CAST: Final = 5
+INFO: Final = 6
+EXIT: Final = 7
+STOP: Final = 8
+MONITOR: Final = 9
+DEMONITOR: Final = 10
+DOWN: Final = 11
+LINK: Final = 12
+UNLINK: Final = 13
+LINK_EXIT: Final = 14
+ALIVE: Final = 15
+
+_NAMED: Final = 0x80
+_header = Struct(">BQQI")
+_length = Struct(">H")
+MAX_TIMEOUT_MS: Final = 2**32 - 1
+
+
+class Op(NamedTuple):
+    """One operation, taken apart. `body` is still encoded."""
+
+    kind: int
+    target: int
+    ident: int
+    extra: int
+    name: str | None
+    body: memoryview
+
+
+def pack_op(
+    kind: int,
+    target: int = 0,
+    ident: int = 0,
+    extra: int = 0,
+    body: bytes = b"",
+    name: str | None = None,
+) -> bytes:
+    """The bytes of one operation."""
+    if name is None:
+        return _header.pack(kind, target, ident, extra) + body
+    text = name.encode()
+    return b"".join(
+        (_header.pack(kind | _NAMED, 0, ident, extra), _length.pack(len(text)), text, body)
+    )
+
+
+def unpack_op(data: bytes | memoryview) -> Op:
+    """Take one operation apart. Raises `DecodeError` when it is cut short or badly named."""
+    view = memoryview(data)
+    if len(view) < _header.size:
+        raise DecodeError(f"an operation of {len(view)} bytes is shorter than its header")
+    kind, target, ident, extra = _header.unpack_from(view)
+    if not kind & _NAMED:
+        return Op(kind, target, ident, extra, None, view[_header.size :])
+    start = _header.size + _length.size
+    if len(view) < start:
+        raise DecodeError("a named operation is cut short")
+    (length,) = _length.unpack_from(view, _header.size)
+    if len(view) < start + length:
+        raise DecodeError("the name of an operation is cut short")
+    try:
+        name = str(view[start : start + length], "utf-8")
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the name of an operation is not UTF-8: {error}") from None
+    return Op(kind & ~_NAMED, 0, ident, extra, name, view[start + length :])

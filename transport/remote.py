@@ -1,0 +1,273 @@
+"""Operations on processes of other nodes: what `Kernel.remote` does.
+
+Each is encoded here, at the sender's own line, and posted to the peer's session, which delivers in
+order and exactly once as long as both lives last. Requests of a program (call, cast, send) fail
+when the peer's queue is full; signals (replies, Down, exits) always go, because each of them
+answers for a row that the peer, or this node, has opened before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.errors import (
+    MessageSerializationError,
+    NodeNotReachableError,
+    NoProcessError,
+    OverloadedError,
+)
+from noex.runtime.reasons import NOCONNECTION, NOPROC
+from noex.transport import ops
+from noex.transport.codec import Codec
+from noex.transport.peers import Peer, Uid
+
+if TYPE_CHECKING:
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.monitors import Monitor
+    from noex.runtime.ref import Ref
+
+
+class Post(Protocol):
+    """Queue bytes for a peer. False when its queue is full (never for a signal)."""
+
+    def __call__(self, uid: Uid, data: bytes, *, signal: bool = False) -> bool: ...
+
+
+class RefBinding:
+    """How refs travel: the codec's view of the kernel."""
+
+    def __init__(self, kernel: Kernel, ref_type: type[Any]) -> None:
+        self._kernel = kernel
+        self.ref_type = ref_type
+
+    def dump(self, ref: Any) -> tuple[str, int, int, str | None]:
+        """A ref of any earlier life of this node travels as one of the present life."""
+        incarnation = ref.incarnation
+        if incarnation and self._kernel.is_own(ref):
+            incarnation = self._kernel.incarnation
+        return ref.node_id, incarnation, ref.serial, ref.label
+
+    def load(self, node_id: str, incarnation: int, serial: int, label: str | None) -> Any:
+        """A ref that came home is the process's own ref object."""
+        if serial == 0:
+            return self._kernel.named_ref(label or "", node_id, incarnation)
+        return self._kernel.ref_for(node_id, incarnation, serial, label)
+
+
+class RemoteOperations:
+    """The outgoing half, and the tables that both halves share."""
+
+    def __init__(self, kernel: Kernel, codec: Codec, post: Post) -> None:
+        self.kernel = kernel
+        self.codec = codec
+        self.peers: dict[str, Peer] = {}
+        self._post = post
+        self._call_serial = 0
+
+    # ------------------------------------------------------------------ peers
+
+    def peer_up(self, uid: Uid) -> None:
+        """A life has become a member."""
+        self.peers[uid[0]] = Peer(uid)
+
+    def peer_down(self, uid: Uid) -> None:
+        """A life has ended: everything that is open with it ends now."""
+        peer = self.peers.get(uid[0])
+        if peer is not None and peer.uid == uid:
+            del self.peers[uid[0]]
+            peer.lose(self.kernel)
+
+    def signal(self, peer: Peer, data: bytes) -> None:
+        """Post what must arrive."""
+        self._post(peer.uid, data, signal=True)
+
+    def _peer_of(self, ref: Ref[Any]) -> Peer | None:
+        peer = self.peers.get(ref.node_id)
+        if peer is None or ref.incarnation not in (0, peer.uid[1]):
+            return None
+        return peer
+
+    def _is_of_earlier_life(self, ref: Ref[Any]) -> bool:
+        peer = self.peers.get(ref.node_id)
+        return peer is not None and 0 < ref.incarnation < peer.uid[1]
+
+    def _gone_reason(self, ref: Ref[Any]) -> str:
+        return NOPROC if self._is_of_earlier_life(ref) else NOCONNECTION
+
+    # ------------------------------------------------------------------ requests
+
+    def call(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> None:
+        """Send a call; the caller is settled by the reply, the peer's end, or its deadline."""
+        peer = self._peer_of(ref)
+        if peer is None:
+            if self._is_of_earlier_life(ref):
+                raise NoProcessError(ref)
+            raise NodeNotReachableError(ref.node_id)
+        body = self.codec.encode(message, operation="call")
+        ident = self._next_call(peer, caller)
+        extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
+        data = ops.pack_op(ops.CALL, ref.serial, ident, extra, body, _name(ref))
+        if not self._post(peer.uid, data):
+            del peer.calls[ident]
+            raise OverloadedError(ref.node_id)
+
+    def cancel_call(self, ref: Ref[Any], caller: LocalCaller) -> None:
+        """The caller waits no more: tell the peer, unless it has answered."""
+        ident = caller.ident
+        peer = self.peers.get(ref.node_id)
+        if peer is not None and peer.calls.get(ident) is caller:
+            del peer.calls[ident]
+            self.signal(peer, ops.pack_op(ops.CANCEL, ident=ident))
+
+    def is_alive(self, ref: Ref[Any]) -> asyncio.Future[bool]:
+        """Ask the peer whether the process lives."""
+        future: asyncio.Future[bool] = self.kernel.loop.create_future()
+        peer = self._peer_of(ref)
+        if peer is None:
+            future.set_result(False)
+            return future
+        asked = LocalCaller(future, ref)
+        ident = self._next_call(peer, asked)
+        self.signal(peer, ops.pack_op(ops.ALIVE, ref.serial, ident, name=_name(ref)))
+        future.add_done_callback(lambda _done: self.cancel_call(ref, asked))
+        return future
+
+    def cast(self, ref: Ref[Any], message: Any) -> bool:
+        """Send to `handle_cast`."""
+        return self._tell(ops.CAST, ref, message, "cast")
+
+    def send(self, ref: Ref[Any], message: Any) -> bool:
+        """Send to `handle_info`."""
+        return self._tell(ops.INFO, ref, message, "send")
+
+    def _tell(self, kind: int, ref: Ref[Any], message: Any, operation: str) -> bool:
+        body = self.codec.encode(message, operation=operation)
+        peer = self._peer_of(ref)
+        if peer is None:
+            return False
+        return self._post(peer.uid, ops.pack_op(kind, ref.serial, body=body, name=_name(ref)))
+
+    def _next_call(self, peer: Peer, caller: LocalCaller) -> int:
+        self._call_serial += 1
+        caller.ident = self._call_serial
+        peer.calls[self._call_serial] = caller
+        return self._call_serial
+
+    # ------------------------------------------------------------------ signals
+
+    def exit(self, ref: Ref[Any], sender: Ref[Any] | None, reason: Any) -> None:
+        """Send an exit signal."""
+        peer = self._peer_of(ref)
+        if peer is not None:
+            body = self.codec.encode((sender, reason), operation="exit")
+            self.signal(peer, ops.pack_op(ops.EXIT, ref.serial, body=body, name=_name(ref)))
+
+    def stop(self, ref: Ref[Any], reason: Any) -> None:
+        """Send an ordered stop."""
+        peer = self._peer_of(ref)
+        if peer is not None:
+            body = self.codec.encode(reason, operation="stop")
+            self.signal(peer, ops.pack_op(ops.STOP, ref.serial, body=body, name=_name(ref)))
+
+    def monitor(self, monitor: Monitor) -> None:
+        """Watch a process of a peer."""
+        ref = monitor.ref
+        peer = self._peer_of(ref)
+        if peer is None:
+            monitor.fire(self._gone_reason(ref))
+            return
+        peer.monitors[monitor.id] = monitor
+        self.signal(peer, ops.pack_op(ops.MONITOR, ref.serial, monitor.id, name=_name(ref)))
+
+    def demonitor(self, monitor: Monitor) -> None:
+        """Stop watching."""
+        peer = self.peers.get(monitor.ref.node_id)
+        if peer is not None and peer.monitors.pop(monitor.id, None) is not None:
+            self.signal(peer, ops.pack_op(ops.DEMONITOR, ident=monitor.id))
+
+    def link(self, own: Ref[Any], other: Ref[Any]) -> None:
+        """Tie a process of ours to one of a peer."""
+        peer = self._peer_of(other)
+        if peer is None:
+            self.kernel.link_broken(other, own, self._gone_reason(other))
+            return
+        peer.links.add((own, other))
+        self.signal(peer, ops.pack_op(ops.LINK, other.serial, own.serial))
+
+    def unlink(self, own: Ref[Any], other: Ref[Any]) -> None:
+        """Undo `link`."""
+        peer = self._peer_of(other)
+        if peer is not None and (own, other) in peer.links:
+            peer.links.discard((own, other))
+            self.signal(peer, ops.pack_op(ops.UNLINK, other.serial, own.serial))
+
+    def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None:
+        """Our end of a link has died."""
+        peer = self._peer_of(other)
+        if peer is not None:
+            peer.links.discard((own, other))
+            self.send_link_exit(peer, own.serial, other.serial, reason)
+
+    def send_link_exit(self, peer: Peer, dead: int, survivor: int, reason: Any) -> None:
+        """Tell a peer that our process `dead` is gone."""
+        body = self.encode_reason(reason)
+        self.signal(peer, ops.pack_op(ops.LINK_EXIT, survivor, dead, body=body))
+
+    def encode_reason(self, reason: Any) -> bytes:
+        """An exit reason always travels: what cannot is sent as its repr."""
+        try:
+            return self.codec.encode(reason, operation="exit reason")
+        except MessageSerializationError:
+            return self.codec.encode(repr(reason)[:1000], operation="exit reason")
+
+
+class RemoteCaller(Caller):
+    """Somebody on another node who waits for one of our processes."""
+
+    __slots__ = ("_ends_at", "_operations", "ident", "peer")
+
+    def __init__(
+        self, operations: RemoteOperations, peer: Peer, ident: int, timeout_ms: int
+    ) -> None:
+        super().__init__()
+        self._operations = operations
+        self.peer = peer
+        self.ident = ident
+        now = operations.kernel.clock.now()
+        self._ends_at = now + timeout_ms / 1000 if timeout_ms else math.inf
+        peer.incoming[ident] = self
+
+    @property
+    def expired(self) -> bool:
+        """Whether the caller has its answer, was cancelled, or has surely given up by now."""
+        return self._answered or self._operations.kernel.clock.now() >= self._ends_at
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.peer.incoming.pop(self.ident, None)
+
+    def _deliver(self, value: Any) -> None:
+        try:
+            body = self._operations.codec.encode(value, operation="reply")
+        except MessageSerializationError as error:  # the caller hears of it; the server lives
+            self._deliver_error(error)
+            return
+        self._post(ops.REPLY, body)
+
+    def _deliver_error(self, error: BaseException) -> None:
+        self._post(ops.ERROR, self._operations.encode_reason(error))
+
+    def _post(self, kind: int, body: bytes) -> None:
+        data = ops.pack_op(kind, ident=self.ident, body=body)
+        self._operations.signal(self.peer, data)
+
+
+def _name(ref: Ref[Any]) -> str | None:
+    return ref.label if ref.serial == 0 else None
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(max(math.ceil(seconds * 1000), 1), ops.MAX_TIMEOUT_MS)
