@@ -23,7 +23,7 @@ MAX_NAME: Final = 128
 class BehaviorStats(NamedTuple):
     """How many behaviors are registered, and under which names."""
 
-    count: int
+    registered: int
     names: tuple[str, ...]
 
 
@@ -135,7 +135,7 @@ def behavior(name: str, *, registry: BehaviorRegistry | None = None) -> Callable
     def decorate(cls: C) -> C:
         (registry or default_behaviors).register(name, cls)
         if cls.__dict__.get("behavior_name") is None:
-            cls.behavior_name = name  # type: ignore[attr-defined]
+            cls.behavior_name = name
         return cls
 
     return decorate
