@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+import errno
 import logging
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +36,7 @@ from noex.transport.control_events import (
 )
 from noex.transport.control_frames import data_frame, ping_frame
 from noex.transport.control_mail import ControlMail, Outgoing, Wanted
+from noex.transport.control_names import is_numeric, resolve
 from noex.transport.control_sockets import Socket, parse_endpoint
 from noex.transport.control_thread import Bind, ControlThread, Life
 from noex.transport.pulse import pack_fields
@@ -85,7 +85,8 @@ class ControlLane:
         self._context = context
         self._fields: dict[str, Any] = {}
         self._life = Life(node_id, incarnation, pack_fields({}, self._settings.max_pulse))
-        self._links: frozenset[str] = frozenset()
+        self._links: dict[str, int] = {}
+        self._link_number = 0
         self._subscriptions: frozenset[str] = frozenset()
         self._mail: ControlMail | None = None
         self._thread: ControlThread | None = None
@@ -121,16 +122,22 @@ class ControlLane:
             raise
 
     def connect(self, endpoint: str) -> None:
-        """Keep a link to the control ROUTER at `endpoint` (``tcp://host:port``)."""
+        """Keep a link to the control ROUTER at `endpoint` (``tcp://host:port``).
+
+        Nothing happens if there is one already. Raises ValueError for another form.
+        """
         parse_endpoint(endpoint)
-        self._want(self._links | {endpoint}, self._subscriptions)
+        if endpoint not in self._links:
+            self._link_number += 1
+            self._want({**self._links, endpoint: self._link_number}, self._subscriptions)
 
     def disconnect(self, endpoint: str) -> None:
-        """Drop the link; no event of it comes from the thread any more."""
-        self._want(self._links - {endpoint}, self._subscriptions)
+        """Drop the link, without a `LinkDown`. Events that are under way still arrive."""
+        links = {kept: number for kept, number in self._links.items() if kept != endpoint}
+        self._want(links, self._subscriptions)
 
     def subscribe(self, endpoint: str) -> None:
-        """Receive the pulses of the PUB at `endpoint`."""
+        """Receive the pulses of the PUB at `endpoint`. Raises ValueError for another form."""
         parse_endpoint(endpoint)
         self._want(self._links, self._subscriptions | {endpoint})
 
@@ -181,9 +188,7 @@ class ControlLane:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.stop_timeout):
                 await self._ended.wait()
-        if thread.join(1.0 if self._ended.is_set() else 0.0):
-            mail.close()
-        else:
+        if not thread.join(1.0 if self._ended.is_set() else 0.0):
             _log.error(
                 "control_thread_stuck node=%s it did not end within %g s",
                 self.node_id,
@@ -213,7 +218,7 @@ class ControlLane:
             settings=self._settings,
             mail=mail,
             context=self._context,
-            on_started=lambda port, pub_port: mail.call_loop(lambda: settle((port, pub_port), None)),
+            on_started=lambda *ports: mail.call_loop(lambda: settle(ports, None)),
             on_failed=lambda error: mail.call_loop(lambda: settle(None, error)),
             on_ended=lambda: mail.call_loop(self._ended.set),
         )
@@ -235,7 +240,7 @@ class ControlLane:
         if self._mail is not None:
             self._mail.put(outgoing)
 
-    def _want(self, links: frozenset[str], subscriptions: frozenset[str]) -> None:
+    def _want(self, links: dict[str, int], subscriptions: frozenset[str]) -> None:
         self._links = links
         self._subscriptions = subscriptions
         if self._mail is not None:
@@ -250,10 +255,9 @@ class ControlLane:
 async def _numeric_host(loop: asyncio.AbstractEventLoop, host: str) -> str:
     """The address to bind: ZeroMQ takes no host name there."""
     bare = host.removeprefix("[").removesuffix("]")
-    try:
-        return str(ipaddress.ip_address(bare))
-    except ValueError:
-        if bare == "*":
-            return bare
-    found = await loop.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+    if bare == "*" or is_numeric(bare):
+        return bare
+    address = await loop.run_in_executor(None, resolve, bare)
+    if address is None:
+        raise OSError(errno.EADDRNOTAVAIL, f"cannot bind {host}: there is no such host name")
+    return address

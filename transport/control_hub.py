@@ -9,17 +9,8 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable
-from typing import Protocol
 
 Drain = Callable[[], bool]
-
-
-class HasFileno(Protocol):
-    """A socket, or anything else that a selector takes."""
-
-    def fileno(self) -> int:
-        """The file descriptor."""
-        ...
 
 
 class Hub:
@@ -28,6 +19,8 @@ class Hub:
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
         self._selector = selectors.DefaultSelector()
         self._drains: dict[int, Drain] = {}
+        self._readers: set[Drain] = set()
+        self._live: set[Drain] = set()
         self._marked: dict[Drain, None] = {}
         self._on_error = on_error
 
@@ -36,13 +29,18 @@ class Hub:
         events = selectors.EVENT_WRITE if writable else selectors.EVENT_READ
         self._selector.register(fd, events)
         self._drains[fd] = drain
+        self._live.add(drain)
         if not writable:
+            self._readers.add(drain)
             self.mark(drain)
 
     def unwatch(self, fd: int) -> None:
         """Forget `fd`; to be called before it is closed."""
         self._selector.unregister(fd)
-        self._marked.pop(self._drains.pop(fd), None)
+        drain = self._drains.pop(fd)
+        self._live.discard(drain)
+        self._readers.discard(drain)
+        self._marked.pop(drain, None)
 
     def mark(self, drain: Drain) -> None:
         """Run `drain` before the next wait."""
@@ -50,30 +48,24 @@ class Hub:
 
     def mark_all(self) -> None:
         """Run every drain before the next wait, in case an edge was missed."""
-        for fd, drain in self._drains.items():
-            if self._selector.get_key(fd).events == selectors.EVENT_READ:
-                self.mark(drain)
+        self._marked.update(dict.fromkeys(self._readers))
 
     def turn(self, timeout: float) -> None:
         """Wait for at most `timeout` seconds, then run what is ready."""
         for key, _ in self._selector.select(0 if self._marked else max(0.0, timeout)):
             self.mark(self._drains[key.fd])
         ready, self._marked = self._marked, {}
-        while ready:
-            drain = next(iter(ready))
-            del ready[drain]
-            if drain in self._marked or self._is_gone(drain):
-                continue
-            self._run(drain)
+        for drain in ready:
+            if drain in self._live:  # an earlier one may have closed it
+                self._run(drain)
 
     def close(self) -> None:
         """Release the selector."""
         self._selector.close()
         self._drains.clear()
+        self._live.clear()
+        self._readers.clear()
         self._marked.clear()
-
-    def _is_gone(self, drain: Drain) -> bool:
-        return drain not in self._drains.values()
 
     def _run(self, drain: Drain) -> None:
         try:

@@ -37,6 +37,7 @@ from noex.transport.control_events import (
     LinkUp,
 )
 from noex.transport.control_hub import Hub
+from noex.transport.control_names import Names
 
 _DRAIN = 256
 
@@ -52,6 +53,7 @@ class LinkSeams:
         hub: Hub,
         post: Callable[[ControlEvent], None],
         receive: Callable[[str, bytes], None],
+        names: Names,
         routing_id: Callable[[], bytes],
         clock: Callable[[], float],
     ) -> None:
@@ -60,6 +62,7 @@ class LinkSeams:
         self.hub = hub
         self.post = post
         self.receive = receive
+        self.names = names
         self.routing_id = routing_id
         self.clock = clock
 
@@ -67,10 +70,12 @@ class LinkSeams:
 class Link:
     """The link to one endpoint: its dial, and the sockets that the dial has asked for."""
 
-    def __init__(self, endpoint: str, seams: LinkSeams) -> None:
+    def __init__(self, endpoint: str, number: int, seams: LinkSeams) -> None:
         settings = seams.settings
         self.endpoint = endpoint
-        self._address = sockets.parse_endpoint(endpoint)
+        self.number = number
+        self._host, self._port = sockets.parse_endpoint(endpoint)
+        self._address: sockets.Address | None = None
         self._seams = seams
         self._dealer: sockets.Socket | None = None
         self._monitor: sockets.Socket | None = None
@@ -124,6 +129,7 @@ class Link:
             case StartProbe(attempt):
                 self._start_probe(attempt)
             case EndProbe():
+                self._seams.names.forget(self._host)
                 self._end_probe()
             case OpenSocket(attempt):
                 self._open_dealer(attempt)
@@ -137,6 +143,11 @@ class Link:
                 self._seams.post(DialRefused(self.endpoint, self._seams.clock()))
 
     def _start_probe(self, attempt: int) -> None:
+        found = self._seams.names.find(self._host)
+        if found is None:  # asked for: the next attempt may know
+            self._tell(ProbeFailed(attempt))
+            return
+        self._address = (found, self._port)
         try:
             self._connecting = sockets.start_connect(self._address)
         except OSError:  # out of file descriptors: try again later
@@ -151,6 +162,8 @@ class Link:
         attempt = self._dial.attempt
         error = sockets.connect_result(self._connecting)
         self._end_probe()
+        if error != 0:
+            self._seams.names.forget(self._host)
         if error == 0:
             self._tell(ProbeAccepted(attempt))
         elif error == errno.ECONNREFUSED:
@@ -167,9 +180,11 @@ class Link:
 
     def _open_dealer(self, attempt: int) -> None:
         seams = self._seams
+        assert self._address is not None  # an OpenSocket follows a probe that was accepted
+        endpoint = sockets.endpoint_of(self._address)
         try:
             self._dealer, self._monitor = sockets.open_dealer(
-                seams.context, seams.settings, self.endpoint, seams.routing_id()
+                seams.context, seams.settings, endpoint, seams.routing_id()
             )
         except zmq.ZMQError:  # out of sockets or file descriptors: try again later
             self._tell(Lost(attempt))
@@ -205,6 +220,7 @@ class Link:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._tell(Shaken(self._dial.attempt))
             else:
-                self._drain_dealer()  # what the peer said before the end comes before the end
+                while self._drain_dealer():  # what the peer said before the end comes before it
+                    pass
                 self._tell(Lost(self._dial.attempt))
         return False

@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from noex.transport.control_backlog import Backlog
@@ -30,9 +31,13 @@ class Outgoing(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The links and subscriptions that shall exist."""
+    """The links and subscriptions that shall exist.
 
-    links: frozenset[str] = frozenset()
+    A link has a number: another number is another link, so that a `disconnect` with a `connect`
+    right after it is noticed.
+    """
+
+    links: Mapping[str, int] = MappingProxyType({})
     subscriptions: frozenset[str] = frozenset()
 
 
@@ -104,13 +109,6 @@ class ControlMail:
             self._delivering.clear()
             self._backlog.take()
 
-    def close(self) -> None:
-        """Release the wake-up; to be called when the thread has ended."""
-        with self._lock:
-            self._closed = True
-            self.wake_reader.close()
-            self._wake_writer.close()
-
     @property
     def events_waiting(self) -> int:
         """Events that the loop has not read yet."""
@@ -142,27 +140,32 @@ class ControlMail:
             if self._scheduled:
                 return
             self._scheduled = True
-        self._call_loop(self._read_events)
+        self.call_loop(self._read_events)
 
     def loop_lag(self, now: float) -> float:
         """How late the loop runs, and a fresh mark for the next time."""
         marked_at = self._marked_at
         if marked_at is not None:
+            self.orphaned = self.orphaned or self._loop.is_closed()
             return max(0.0, now - marked_at)
         lag = self._last_lag
         self._marked_at = now
-        self._call_loop(self._read_mark)
+        self.call_loop(self._read_mark)
         return lag
 
     def call_loop(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the loop, unless it is closed."""
-        self._call_loop(callback)
-
-    def _call_loop(self, callback: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:  # the loop is closed
             self.orphaned = True
+
+    def close(self) -> None:
+        """Release the wake-up; the last act of the thread."""
+        with self._lock:
+            self._closed = True
+            self.wake_reader.close()
+            self._wake_writer.close()
 
     # Called back on the loop.
 

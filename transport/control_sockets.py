@@ -108,10 +108,11 @@ def read_monitor(monitor: Socket) -> int | None:
 
 def bind(sock: Socket, host: str, port: int) -> int:
     """Bind to a numeric `host`; returns the port (chosen if 0). Raises `PortInUseError`."""
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    use_family(sock, address)
+    endpoint = endpoint_of((host, port))
+    address = endpoint.removeprefix("tcp://")
+    use_family(sock, endpoint)
     try:
-        sock.bind(f"tcp://{address}")
+        sock.bind(endpoint)
     except zmq.ZMQError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(address) from error
@@ -139,6 +140,12 @@ def parse_endpoint(endpoint: str) -> Address:
     if not 0 < int(port) <= 65535:
         raise ValueError(f"{endpoint!r}: the port is not in 1 to 65535")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def endpoint_of(address: Address) -> str:
+    """The other way round."""
+    host, port = address
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def start_connect(address: Address) -> socket.socket:

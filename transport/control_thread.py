@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import zmq
@@ -29,6 +29,7 @@ from noex.transport.control_events import ControlSettings, ControlStats, Pong, P
 from noex.transport.control_hub import Hub
 from noex.transport.control_links import Link, LinkSeams
 from noex.transport.control_mail import ControlMail, Outgoing
+from noex.transport.control_names import Names
 from noex.transport.pulse import decode_pulse, encode_pulse
 
 _log = logging.getLogger("noex.transport.control")
@@ -86,8 +87,10 @@ class ControlThread:
         self._hub = Hub(self._note_error)
         self._salt = os.urandom(4).hex()
         self._connection = 0
+        self._names = Names()
         self._links: dict[str, Link] = {}
-        self._subscribed: set[str] = set()
+        self._wanted_links: Mapping[str, int] = {}
+        self._subscribed: dict[str, str] = {}
         self._pulse_due = 0.0
         self._pulse_life = (life.node_id, life.incarnation)
         self._seq = 0
@@ -138,6 +141,7 @@ class ControlThread:
             finally:
                 self._close()
         finally:
+            self._mail.close()
             self._on_ended()
 
     def _open(self) -> None:
@@ -156,6 +160,7 @@ class ControlThread:
             hub=self._hub,
             post=self._mail.post,
             receive=self._receive_answer,
+            names=self._names,
             routing_id=self._next_routing_id,
             clock=time.monotonic,
         )
@@ -174,7 +179,9 @@ class ControlThread:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        due = min((link.due for link in self._links.values() if link.due), default=now + 60)
+        due = min(
+            (link.due for link in self._links.values() if link.due is not None), default=now + 60
+        )
         self._hub.turn(min(due, self._pulse_due) - now)
         now = time.monotonic()
         for link in list(self._links.values()):
@@ -214,6 +221,7 @@ class ControlThread:
         self._seq += 1
         lag = self._mail.loop_lag(now)
         self._hub.mark_all()
+        self._names.prune()
         pulse = encode_pulse(life.node_id, life.incarnation, self._seq, lag, life.packed_fields)
         assert self._publisher is not None
         self._publisher.send(pulse, zmq.NOBLOCK)
@@ -297,9 +305,9 @@ class ControlThread:
             if not self._send(outgoing):
                 self._sends_dropped += 1
         wanted = self._mail.wanted
-        if wanted.links != self._links.keys():
+        if wanted.links is not self._wanted_links:
             self._adjust_links(wanted.links)
-        if wanted.subscriptions != self._subscribed:
+        if wanted.subscriptions != self._subscribed.keys():
             self._adjust_subscriptions(wanted.subscriptions)
         return False
 
@@ -309,22 +317,33 @@ class ControlThread:
         link = self._links.get(outgoing.endpoint or "")
         return link is not None and link.send(outgoing.frame)
 
-    def _adjust_links(self, wanted: frozenset[str]) -> None:
-        for endpoint in self._links.keys() - wanted:
-            self._links.pop(endpoint).close(self._settings.linger)
-        for endpoint in wanted - self._links.keys():
-            link = self._links[endpoint] = Link(endpoint, self._seams)
-            link.time_passed()
+    def _adjust_links(self, wanted: Mapping[str, int]) -> None:
+        for endpoint, link in list(self._links.items()):
+            if wanted.get(endpoint) != link.number:
+                del self._links[endpoint]
+                link.close(self._settings.linger)
+        for endpoint, number in wanted.items():
+            if endpoint not in self._links:
+                link = self._links[endpoint] = Link(endpoint, number, self._seams)
+                link.time_passed()
+        self._wanted_links = wanted
 
     def _adjust_subscriptions(self, wanted: frozenset[str]) -> None:
         assert self._subscriber is not None
-        for endpoint in self._subscribed - wanted:
-            self._subscribed.discard(endpoint)
-            self._subscriber.disconnect(endpoint)
-        for endpoint in wanted - self._subscribed:
-            self._subscribed.add(endpoint)
-            sockets.use_family(self._subscriber, endpoint)
-            self._subscriber.connect(endpoint)
+        for endpoint in self._subscribed.keys() - wanted:
+            address = self._subscribed.pop(endpoint)
+            if address not in self._subscribed.values():
+                self._subscriber.disconnect(address)
+        for endpoint in wanted - self._subscribed.keys():
+            host, port = sockets.parse_endpoint(endpoint)
+            found = self._names.find(host)
+            if found is None:  # asked for; each pulse looks again
+                continue
+            address = sockets.endpoint_of((found, port))
+            if address not in self._subscribed.values():
+                sockets.use_family(self._subscriber, address)
+                self._subscriber.connect(address)
+            self._subscribed[endpoint] = address
         self._hub.mark(self._drain_subscriber)
 
     # Troubles.
