@@ -1,0 +1,51 @@
+"""The examples that a stranger sees first."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+import noex
+from house import ROOT
+
+PAGES = ["README.md", "docs/architecture.md", "docs/guarantees.md", "docs/from-the-reference.md"]
+
+
+def examples(page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_are_python(page: str) -> None:
+    for example in examples(page):
+        compile(example, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_examples_import_names_that_exist() -> None:
+    names = set()
+    for example in examples("README.md"):
+        for node in ast.walk(ast.parse(example)):
+            if isinstance(node, ast.ImportFrom) and node.module == "noex":
+                names |= {alias.name for alias in node.names}
+    assert names
+    if hasattr(noex, "Node"):
+        assert [name for name in sorted(names) if not hasattr(noex, name)] == []
+
+
+@pytest.mark.skipif(not hasattr(noex, "Node"), reason="the face has no Node yet")
+def test_the_first_example_runs() -> None:
+    command = [sys.executable, "-W", "error", "-c", examples("README.md")[0]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT / "docs")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "15\n", "")
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
