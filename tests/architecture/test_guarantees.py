@@ -28,12 +28,12 @@ def faults(page: str, root: Path = ROOT) -> list[str]:
         named = TEST.findall(promise)
         if not named:
             found.append(f"no test is named: {promise}")
-        found += [f"{file}::{name}" for file, name in named if name not in tests_in(root / file)]
+        found += [f"{file}::{name}" for file, name in named if name not in defined_in(root / file)]
     return found
 
 
 @functools.cache
-def tests_in(path: Path) -> set[str]:
+def defined_in(path: Path) -> set[str]:
     if not path.is_file():
         return set()
     names = set()
