@@ -172,7 +172,7 @@ def _doom(process: Process, reason: Any) -> None:
 
 def _kill_if_it_clings(process: Process) -> None:
     """A worker that neither ends nor obeys is killed after the terminate timeout."""
-    limit, worker = process.kernel.terminate_timeout, process.worker
+    limit, worker = process.terminate_timeout, process.worker
     if limit is None:
         return
 

@@ -89,6 +89,7 @@ class Process:
         "state",
         "status",
         "tasks",
+        "terminate_timeout",
         "trap_exits",
         "waiting_on",
         "watchers",
@@ -122,6 +123,7 @@ class Process:
         self.doomed: Any = None  # the reason for which the worker was cancelled
         self.reason: Any = None
         self.zombie = False
+        self.terminate_timeout = kernel.terminate_timeout  # seconds; None: no limit
         self.trap_exits = False
         self.waiting_on: Process | None = None  # whom this handler is calling
         self.last_message: Any = None

@@ -40,8 +40,12 @@ async def start(
     link_to: Ref[Any] | None = None,
     init_timeout: float | None = 30.0,
     fence: Any = None,
+    terminate_timeout: float | None = -1.0,
 ) -> Ref[Any] | None:
     """Start a process of class `cls` and return its ref when `init` has returned.
+
+    `terminate_timeout`: seconds that `terminate` may take before the process is killed, None for
+    no limit (default: the node's). `fence`: what `self.fence` shows.
 
     Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause),
     `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
@@ -49,6 +53,8 @@ async def start(
     kernel.check_usable()
     _check(cls, name, init_timeout)
     process = _enter(kernel, cls, name, parent, fence)
+    if terminate_timeout is None or terminate_timeout >= 0:
+        process.terminate_timeout = terminate_timeout
     if link_to is not None:
         kernel.link(process, link_to)
     return await _initialize(kernel, process, args, kwargs, init_timeout)
