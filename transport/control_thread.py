@@ -86,6 +86,7 @@ class ControlThread:
         self._context = context
         self._hub = Hub(self._note_error)
         self._salt = os.urandom(4).hex()
+        self._terminated = False
         self._connection = 0
         self._names = Names()
         self._links: dict[str, Link] = {}
@@ -170,12 +171,11 @@ class ControlThread:
         while not (self.stopping or self._mail.orphaned):
             try:
                 self._turn()
-            except zmq.ContextTerminated:
-                return
             except Exception as error:
                 self._note_error(error)
                 time.sleep(_PAUSE_AFTER_ERROR)  # an error that stays must not burn a core
-        self._read_mail()  # what was said before `stop` still leaves
+        if not self._terminated:
+            self._read_mail()  # what was said before `stop` still leaves
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -354,7 +354,7 @@ class ControlThread:
 
     def _note_error(self, error: Exception) -> None:
         if isinstance(error, zmq.ContextTerminated):
-            self.stopping = True
+            self.stopping = self._terminated = True
             return
         self._note("control_thread_error", "%s: %s", type(error).__name__, error, trace=error)
 
