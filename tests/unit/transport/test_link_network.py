@@ -1,0 +1,299 @@
+"""Two lives of sessions over a network that cuts, delays and repeats: exactly once, in order."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from noex.transport import wire
+from noex.transport.lane_settings import LaneSettings
+from noex.transport.link import MESSAGE_COST, Dial, Hangup, Outbound, Phase, Transmit, Trouble
+from noex.transport.reception import Answer, Deliver, Reception, Rejected
+
+A, B = "a@127.0.0.1:1", "b@127.0.0.1:1"
+SETTINGS = LaneSettings(
+    window_bytes=3000,
+    max_batch=400,
+    max_batch_messages=5,
+    max_in_flight=6,
+    ack_batches=3,
+    ack_bytes=900,
+    idle_timeout=20.0,
+    hello_limit=3,
+)
+
+
+class Wire:
+    """One connection. What was under way when it broke may still arrive, or not."""
+
+    def __init__(self, routing_id: bytes) -> None:
+        self.routing_id = routing_id
+        self.forth: deque[bytes] = deque()
+        self.back: deque[bytes] = deque()
+        self.passed: list[bytes] = []
+
+
+class Network:
+    """A sender's life, a receiver's life, all connections there ever were, and time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.numbers = itertools.count(1).__next__
+        self.their_numbers = itertools.count(1).__next__
+        self.lives = [1, 1]
+        self.wires: list[Wire] = []
+        self.current: Wire | None = None
+        self.accepted: dict[tuple[int, int], list[bytes]] = {}
+        self.delivered: dict[tuple[int, int], list[bytes]] = {}
+        self.largest = 0
+        self.troubles: list[str] = []
+        self.rejected: list[Rejected] = []
+        self.serial = itertools.count()
+        self.reception = self.new_reception()
+        self.out = self.new_outbound()
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        return self.lives[0], self.lives[1]
+
+    def new_outbound(self) -> Outbound:
+        return Outbound(
+            (A, self.lives[0]),
+            (B, self.lives[1]),
+            cluster="c",
+            settings=SETTINGS,
+            numbers=self.numbers,
+            jitter=lambda: 0.5,
+        )
+
+    def new_reception(self) -> Reception:
+        return Reception(
+            (B, self.lives[1]), cluster="c", settings=SETTINGS, numbers=self.their_numbers
+        )
+
+    # -- carrying out effects
+
+    def perform(self, effects: list[Dial | Hangup | Transmit | Trouble]) -> None:
+        for effect in effects:
+            if isinstance(effect, Dial):
+                routing_id = wire.make_routing_id(A, self.lives[0], effect.connection)
+                assert all(routing_id != wire_.routing_id for wire_ in self.wires), "id reused"
+                self.current = Wire(routing_id)
+                self.wires.append(self.current)
+            elif isinstance(effect, Hangup):
+                self.current = None
+            elif isinstance(effect, Transmit):
+                assert self.current is not None
+                self.current.forth.append(effect.frame)
+            else:
+                self.troubles.append(effect.text)
+        self.check_bounds()
+
+    def check_bounds(self) -> None:
+        assert self.out.queued <= max(SETTINGS.window_bytes, self.largest)
+        assert len(self.out._unacked) <= SETTINGS.max_in_flight
+
+    def outcome(self, outcomes: list[Answer | Deliver | Rejected]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Deliver):
+                pair = (outcome.uid[1], self.reception.me[1])
+                self.delivered.setdefault(pair, []).extend(map(bytes, outcome.messages))
+            elif isinstance(outcome, Answer):
+                for wire_ in self.wires:
+                    if wire_.routing_id == outcome.routing_id:
+                        wire_.back.append(outcome.frame)
+            else:
+                self.rejected.append(outcome)
+
+    # -- what may happen, each with a number that makes a choice
+
+    def offer(self, n: int) -> None:
+        data = b"%d:" % next(self.serial) + b"x" * (n * 7 % 300)
+        if self.out.offer(data):
+            self.accepted.setdefault(self.pair, []).append(data)
+
+    def flush(self, n: int) -> None:
+        self.perform(self.out.flush(self.now))
+
+    def connect(self, n: int) -> None:
+        self.perform(self.out.connected(self.now))
+
+    def arrive(self, n: int) -> None:
+        waiting = [wire_ for wire_ in self.wires if wire_.forth]
+        if waiting:
+            wire_ = waiting[-1 - n % len(waiting)]
+            frame = wire_.forth.popleft()
+            wire_.passed.append(frame)
+            self.outcome(self.reception.handle(wire_.routing_id, [frame], self.now))
+
+    def answer(self, n: int) -> None:
+        if self.current is not None and self.current.back:
+            self.perform(self.out.received(self.current.back.popleft(), self.now))
+
+    def cut(self, n: int) -> None:
+        """The sender notices a cut; the last few frames are lost, the others are still coming."""
+        if self.current is not None:
+            for _ in range(n % (len(self.current.forth) + 1)):
+                self.current.forth.pop()
+            self.perform(self.out.lost(self.now))
+
+    def repeat(self, n: int) -> None:
+        """A frame of an earlier connection comes again."""
+        frames = [
+            (wire_.routing_id, frame)
+            for wire_ in self.wires
+            if wire_ is not self.current
+            for frame in wire_.passed
+        ]
+        if frames:
+            routing_id, frame = frames[n % len(frames)]
+            self.outcome(self.reception.handle(routing_id, [frame], self.now))
+
+    def wait(self, n: int) -> None:
+        self.now += (n % 40) / 10
+        self.perform(self.out.tick(self.now))
+        self.outcome(self.reception.tick(self.now))
+
+    def acknowledge(self, n: int) -> None:
+        self.outcome(self.reception.acknowledge())
+
+    def admit(self, n: int) -> None:
+        self.outcome(self.reception.admit((A, self.lives[0])))
+
+    def restart_receiver(self, n: int) -> None:
+        self.perform(self.out.close())
+        self.lives[1] += 1
+        self.reception = self.new_reception()
+        self.out = self.new_outbound()
+
+    def receiver_gets_new_life(self, n: int) -> None:
+        self.perform(self.out.close())
+        self.lives[1] += 1
+        self.reception.new_life(self.lives[1])
+        self.out = self.new_outbound()
+
+    def restart_sender(self, n: int) -> None:
+        self.perform(self.out.close())
+        self.outcome(self.reception.expel((A, self.lives[0])))
+        self.lives[0] += 1
+        self.out = self.new_outbound()
+
+    def settle(self) -> None:
+        """The network is good again: everything that was accepted must arrive."""
+        for _ in range(400):
+            for step in (self.admit, self.flush, self.connect, self.arrive, self.answer):
+                for _ in range(4):
+                    step(0)
+            self.acknowledge(0)
+            self.wait(35)
+            if not self.out.queued:
+                return
+        raise AssertionError(f"{self.out.queued} bytes are stuck while {self.out.phase}")
+
+    def verify(self) -> None:
+        for pair, got in self.delivered.items():
+            sent = self.accepted.get(pair, [])
+            assert got == sent[: len(got)], f"order or number is wrong between lives {pair}"
+        assert self.delivered.get(self.pair, []) == self.accepted.get(self.pair, [])
+
+
+NORMAL: list[Callable[[Network, int], None]] = [
+    Network.offer,
+    Network.flush,
+    Network.connect,
+    Network.arrive,
+    Network.answer,
+    Network.admit,
+]
+ROUGH = [Network.cut, Network.repeat, Network.wait, Network.acknowledge]
+LIVES = [Network.restart_receiver, Network.receiver_gets_new_life, Network.restart_sender]
+STEPS = {step.__name__: step for step in NORMAL + ROUGH + LIVES}
+
+
+def run(schedule: list[tuple[str, int]]) -> Network:
+    network = Network()
+    for name, n in schedule:
+        STEPS[name](network, n)
+    network.settle()
+    network.verify()
+    return network
+
+
+def schedule_of(seed: int, length: int) -> list[tuple[str, int]]:
+    chance = random.Random(seed)
+    weights = [30] * len(NORMAL) + [chance.choice((2, 10))] * len(ROUGH) + [0.3] * len(LIVES)
+    names = chance.choices(list(STEPS), weights, k=length)
+    return [(name, chance.randrange(1000)) for name in names]
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_every_message_arrives_once_and_in_order_under_random_schedules(block: int) -> None:
+    delivered = redials = lives = 0
+    for seed in range(block * 40, block * 40 + 40):
+        network = run(schedule_of(seed, 400))
+        delivered += sum(map(len, network.delivered.values()))
+        redials += len(network.wires)
+        lives += len(network.delivered)
+    # the schedules are worth something only if all of this happened
+    assert delivered > 1000
+    assert redials > 100
+    assert lives > 40
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 999)), max_size=120))
+@example(  # frames of the old connection come after the new greeting was answered
+    [
+        ("admit", 0), ("offer", 1), ("flush", 0), ("connect", 0), ("arrive", 0), ("answer", 0),
+        ("offer", 2), ("flush", 0), ("cut", 0), ("connect", 0), ("arrive", 0), ("arrive", 1),
+        ("answer", 0), ("arrive", 0), ("arrive", 1),
+    ]
+)  # fmt: skip
+def test_every_message_arrives_once_and_in_order(schedule: list[tuple[str, int]]) -> None:
+    run(schedule)
+
+
+def test_a_restarted_receiver_never_gets_what_was_for_its_earlier_life() -> None:
+    network = Network()
+    for step in ("admit", "offer", "flush", "connect", "arrive", "answer"):
+        STEPS[step](network, 0)
+    for _ in range(3):
+        network.offer(5)
+        network.flush(0)
+    network.restart_receiver(0)
+    network.admit(0)
+    for _ in range(20):
+        network.arrive(0)
+        network.repeat(0)
+    assert network.delivered.get((1, 2), []) == []
+    assert {rejected.code for rejected in network.rejected} == {wire.Refusal.WRONG_LIFE}
+    network.offer(1)
+    network.settle()
+    network.verify()
+    assert len(network.delivered[1, 2]) == 1
+    assert network.out.phase in (Phase.OPEN, Phase.IDLE)
+
+
+def test_the_window_bounds_what_is_queued() -> None:
+    network = Network()
+    while network.out.offer(b"x" * 100):
+        pass
+    assert network.out.queued <= SETTINGS.window_bytes
+    assert network.out.queued + 100 + MESSAGE_COST > SETTINGS.window_bytes
+    assert not network.out.offer(b"x" * 100)
+
+
+def test_a_message_larger_than_the_window_goes_alone() -> None:
+    network = Network()
+    assert network.out.offer(b"x" * 2 * SETTINGS.window_bytes)
+    assert not network.out.offer(b"")
+    network.accepted[network.pair] = [b"x" * 2 * SETTINGS.window_bytes]
+    network.largest = network.out.queued
+    network.settle()
+    network.verify()

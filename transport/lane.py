@@ -1,0 +1,361 @@
+"""The user lane: messages between the lives that are in the view, exactly once and in order.
+
+Order of events. Messages given to `send` in one tick of the loop leave together, as one ZeroMQ
+message per peer, from a `call_soon`. The first one to a peer dials. What comes in is drained in
+bounded slices from the descriptor of the one ROUTER and handed to `on_messages` batch by batch,
+at once and in place. Lost connections are dialled again and the session goes on; only `expel`,
+`new_life` and `stop` end it.
+
+No task awaits a socket: a cancellation cannot lose a message. All of it belongs to the thread of
+the loop that called `start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+import zmq
+
+from noex.runtime.errors import MessageSerializationError, NodeStoppedError
+from noex.runtime.log import Throttle, get_logger
+from noex.transport.lane_settings import LaneSettings
+from noex.transport.link import Outbound, Uid
+from noex.transport.outlet import Outlet
+from noex.transport.reception import Answer, Deliver, Outcome, Reception, Rejected
+from noex.transport.sockets import bind, make_context, make_dealer, make_router, resolve_host, watch
+from noex.transport.wire import Message
+
+OnMessages = Callable[[Uid, list[Message]], None]
+OnTrouble = Callable[[Uid, str], None]
+
+_SLICE_BATCHES: Final = 64
+_SLICE_BYTES: Final = 1024 * 1024
+_FAREWELL_MS: Final = 50  # for the last acknowledgements
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+
+
+class UserLane:
+    """Sends to and receives from the admitted lives of other nodes.
+
+    `host` and `port`: where to listen (port 0 chooses one; `port` is final after `start`).
+    `on_messages(uid, messages)`: a batch of one life, in order; it must not block. `on_trouble(uid,
+    text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
+    done. `context`: one to share; otherwise the lane has its own. `secure(socket, is_server)`: sets
+    security options on each socket before it binds or connects.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        incarnation: int,
+        host: str,
+        port: int = 0,
+        on_messages: OnMessages,
+        on_trouble: OnTrouble | None = None,
+        cluster: str = "noex",
+        settings: LaneSettings | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        secure: Callable[[zmq.Socket[bytes], bool], None] | None = None,
+    ) -> None:
+        self.node_id, self.incarnation = node_id, incarnation
+        self.host, self.port, self.cluster = host, port, cluster
+        self.settings = settings if settings is not None else LaneSettings()
+        self._on_messages, self._on_trouble = on_messages, on_trouble
+        self._secure = secure
+        self._given_context = context
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._router: zmq.Socket[bytes] | None = None
+        self._descriptor = -1
+        # shared by all lives of this lane: a routing id may never come twice to a listener
+        self._numbers = count(1).__next__
+        self._reception = Reception(
+            (node_id, incarnation),
+            cluster=cluster,
+            settings=self.settings,
+            numbers=self._numbers,
+        )
+        self._outlets: dict[Uid, Outlet] = {}
+        self._dirty: list[Outlet] = []
+        self._flush_handle: asyncio.Handle | None = None
+        self._drain_handle: asyncio.Handle | None = None
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event | None = None  # set while `stop` lingers
+        self._is_stopped = False
+        self._log = get_logger(node=node_id, lane="user")
+        self._throttle = Throttle()
+
+    @property
+    def uid(self) -> Uid:
+        """The present life of this node."""
+        return self.node_id, self.incarnation
+
+    async def start(self) -> None:
+        """Bind and listen.
+
+        Raises `PortInUseError`, `InvalidOptionError` (a host that cannot be bound),
+        `UnsupportedLoopError` (the loop has no ``add_reader``).
+        """
+        if self._router is not None or self._is_stopped:
+            raise NodeStoppedError(self.node_id, "its user lane was started before")
+        self._loop = asyncio.get_running_loop()
+        host = await resolve_host(self.host)
+        self._context = self._given_context or make_context()
+        try:
+            self._router = make_router(self._context, self.settings)
+            if self._secure is not None:
+                self._secure(self._router, True)
+            self.port = bind(self._router, host, self.port)
+            self._descriptor = watch(self._loop, self._router, "listening", self._drain)
+        except BaseException:
+            self._close()
+            raise
+        self._drain_soon()
+
+    def admit(self, uid: Uid, endpoint: str) -> None:
+        """This life is in the view: its messages are taken, and `send` to it works.
+
+        `endpoint` is where its user lane listens (``tcp://host:port``). It is dialled when the
+        first message is sent.
+        """
+        if uid in self._outlets or self._loop is None or self._is_stopped:
+            return
+        session = Outbound(
+            self.uid,
+            uid,
+            cluster=self.cluster,
+            settings=self.settings,
+            numbers=self._numbers,
+            jitter=random.random,
+        )
+        self._outlets[uid] = Outlet(
+            session,
+            endpoint,
+            loop=self._loop,
+            make_dealer=self._make_dealer,
+            tell=self._trouble,
+            progressed=self._progressed,
+        )
+        self._perform(self._reception.admit(uid))
+        self._drain_soon()
+
+    def expel(self, uid: Uid) -> None:
+        """This life is out of the view.
+
+        Nothing of it is delivered after this returns; what was queued for it is dropped.
+        """
+        outlet = self._outlets.pop(uid, None)
+        if outlet is not None:
+            outlet.close()
+        self._perform(self._reception.expel(uid))
+        self._drain_soon()
+
+    def send(self, uid: Uid, data: bytes) -> bool:
+        """Queue one encoded message. Never blocks.
+
+        False: that life is not admitted, or the window to it is full. Raises
+        `MessageSerializationError` for a message larger than `max_message`.
+        """
+        outlet = self._outlets.get(uid)
+        if outlet is None:
+            return False
+        if len(data) > self.settings.max_message:
+            raise MessageSerializationError(
+                "send",
+                "message",
+                f"it has {len(data)} bytes, max_message is {self.settings.max_message}",
+            )
+        if not outlet.session.offer(data):
+            return False
+        if not outlet.is_dirty:
+            outlet.is_dirty = True
+            self._dirty.append(outlet)
+            if self._flush_handle is None and self._loop is not None:
+                self._flush_handle = self._loop.call_soon(self._flush)
+        return True
+
+    def queued(self, uid: Uid) -> int:
+        """Bytes that wait for this life or are not acknowledged by it, with their overhead."""
+        outlet = self._outlets.get(uid)
+        return outlet.session.queued if outlet is not None else 0
+
+    def new_life(self, incarnation: int) -> None:
+        """Go on under another incarnation, on the same port, with no peers."""
+        self._close_outlets()
+        self.incarnation = incarnation
+        self._reception.new_life(incarnation)
+
+    async def stop(self, *, linger: float = 1.0) -> None:
+        """Wait up to `linger` seconds for what is queued, then close everything."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        try:
+            self._perform(self._reception.acknowledge())
+            self._drain_soon()
+            await self._linger(linger)
+            self._perform(self._reception.acknowledge())
+        finally:
+            self._close()
+
+    async def _linger(self, seconds: float) -> None:
+        if seconds <= 0 or self._router is None or self._is_empty():
+            return
+        self._emptied = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._emptied.wait()
+        except TimeoutError:
+            left = sum(outlet.session.queued for outlet in self._outlets.values())
+            self._log.warning("lane_stopped_with_messages_queued", bytes=left, waited=seconds)
+
+    def _is_empty(self) -> bool:
+        return not any(outlet.session.queued for outlet in self._outlets.values())
+
+    def _progressed(self) -> None:
+        if self._emptied is not None and self._is_empty():
+            self._emptied.set()
+
+    def _close(self) -> None:
+        self._close_outlets()
+        for handle in (self._drain_handle, self._ack_timer, self._hello_timer):
+            if handle is not None:
+                handle.cancel()
+        self._drain_handle = self._ack_timer = self._hello_timer = None
+        self._close_router()
+        if self._context is not None and self._given_context is None:
+            self._context.destroy(linger=0)
+        self._context = None
+
+    def _close_outlets(self) -> None:
+        outlets, self._outlets, self._dirty = self._outlets, {}, []
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        for outlet in outlets.values():
+            outlet.close()
+
+    def _close_router(self) -> None:
+        if self._descriptor >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._descriptor)
+            self._descriptor = -1
+        if self._router is not None:
+            self._router.close(_FAREWELL_MS)
+            self._router = None
+
+    def _make_dealer(self, routing_id: bytes) -> zmq.Socket[bytes]:
+        if self._context is None:
+            raise NodeStoppedError(self.node_id, "its user lane is closed")
+        dealer = make_dealer(self._context, routing_id, self.settings)
+        if self._secure is not None:
+            self._secure(dealer, False)
+        return dealer
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        dirty, self._dirty = self._dirty, []
+        for outlet in dirty:
+            outlet.flush()
+
+    def _drain(self) -> None:
+        """Take what has come in, up to a bound; go on in the next tick if there may be more."""
+        router, loop = self._router, self._loop
+        if router is None or loop is None:
+            return
+        size = 0
+        for _ in range(_SLICE_BATCHES):
+            try:
+                parts = router.recv_multipart(_NOBLOCK)
+            except zmq.Again:
+                break
+            except zmq.ZMQError as error:
+                self._fail(error)
+                return
+            self._perform(self._reception.handle(parts[0], parts[1:], loop.time()))
+            size += len(parts[-1])
+            if size > _SLICE_BYTES or self._router is None:
+                self._drain_soon()
+                break
+        else:
+            self._drain_soon()
+        self._arm_timers()
+
+    def _drain_soon(self) -> None:
+        if self._drain_handle is None and self._loop is not None and self._router is not None:
+            self._drain_handle = self._loop.call_soon(self._drain_again)
+
+    def _drain_again(self) -> None:
+        self._drain_handle = None
+        self._drain()
+
+    def _arm_timers(self) -> None:
+        if self._loop is None or self._router is None:
+            return
+        if self._reception.owes_acks and self._ack_timer is None:
+            self._ack_timer = self._loop.call_later(self.settings.ack_delay, self._acknowledge)
+        deadline = self._reception.deadline
+        if deadline is not None and self._hello_timer is None:
+            self._hello_timer = self._loop.call_at(deadline, self._turn_away)
+
+    def _acknowledge(self) -> None:
+        self._ack_timer = None
+        self._perform(self._reception.acknowledge())
+        self._drain()
+
+    def _turn_away(self) -> None:
+        self._hello_timer = None
+        if self._loop is not None:
+            self._perform(self._reception.tick(self._loop.time() + 0.001))
+        self._drain()
+
+    def _perform(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            if type(outcome) is Deliver:
+                self._deliver(outcome)
+            elif type(outcome) is Answer:
+                self._answer(outcome)
+            elif type(outcome) is Rejected:
+                self._report(outcome)
+
+    def _deliver(self, delivery: Deliver) -> None:
+        try:
+            self._on_messages(delivery.uid, delivery.messages)
+        except Exception:
+            # it is not the peer's fault, and the batch has been taken: go on with the next one
+            self._log.exception("lane_consumer_failed", peer=delivery.uid[0])
+
+    def _answer(self, answer: Answer) -> None:
+        if self._router is None:
+            return
+        try:
+            self._router.send_multipart([answer.routing_id, answer.frame], _NOBLOCK)
+        except zmq.Again:
+            self._reception.undelivered(answer.routing_id)
+        except zmq.ZMQError:  # EHOSTUNREACH: it is gone
+            self._reception.unreachable(answer.routing_id)
+
+    def _report(self, rejected: Rejected) -> None:
+        _, uid, code, reason = rejected
+        if self._throttle.allows((uid and uid[0], code)):
+            self._log.warning(
+                "lane_connection_refused", peer=uid, code=code.name.lower(), reason=reason
+            )
+
+    def _trouble(self, uid: Uid, text: str) -> None:
+        if self._throttle.allows((uid, text[:16])):
+            self._log.info("lane_trouble", peer=uid, text=text)
+        if self._on_trouble is not None:
+            self._on_trouble(uid, text)
+
+    def _fail(self, error: zmq.ZMQError) -> None:
+        """The listening socket is dead: closed behind our back, or its context terminated."""
+        self._close_router()
+        self._log.error("lane_listener_failed", error=str(error))
+        if self._on_trouble is not None:
+            self._on_trouble(self.uid, f"the listening socket is unusable: {error}")

@@ -1,0 +1,75 @@
+"""What can be set on the user lane, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from noex.runtime.errors import InvalidOptionError
+
+KIB = 1024
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Limits and times of the user lane. Sizes are bytes, times are seconds.
+
+    `max_message`: the largest message that may be sent. `window_bytes`: how much may wait for one
+    peer (queued, or sent and not acknowledged); beyond it `send` returns False. `max_batch` and
+    `max_batch_messages`: where one ZeroMQ message ends and the next begins (a larger message
+    travels alone). `max_in_flight`: batches on the way before the rest is held back to be packed
+    together.
+
+    `ack_batches`, `ack_bytes`, `ack_delay`: the receiver acknowledges after that many batches or
+    bytes, or that much time, whichever comes first.
+
+    `dial_timeout`: how long a TCP connect and handshake may take at the first attempt; it doubles
+    up to ten times that. `open_timeout`: how long an open answer may be awaited from a peer that
+    is connected. `redial_min`, `redial_max`: pause between attempts, doubling, with jitter.
+    `idle_timeout`: an unused connection is closed after that.
+
+    `hello_limit`, `hello_timeout`: how many greetings of lives that are not admitted (yet) are
+    kept, and how long.
+
+    `heartbeat_interval`, `heartbeat_timeout`, `handshake_timeout`: ZeroMQ's own.
+    """
+
+    max_message: int = 64 * MIB
+    window_bytes: int = 32 * MIB
+    max_batch: int = MIB
+    max_batch_messages: int = 16384
+    max_in_flight: int = 256
+    ack_batches: int = 64
+    ack_bytes: int = 256 * KIB
+    ack_delay: float = 0.02
+    dial_timeout: float = 1.0
+    open_timeout: float = 45.0
+    redial_min: float = 0.05
+    redial_max: float = 1.0
+    idle_timeout: float = 300.0
+    hello_limit: int = 256
+    hello_timeout: float = 30.0
+    heartbeat_interval: float = 1.0
+    heartbeat_timeout: float = 5.0
+    handshake_timeout: float = 3.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+                raise InvalidOptionError(field.name, value, "it must be a number above 0")
+        if self.max_message >= 1 << 31:
+            raise InvalidOptionError("max_message", self.max_message, "it must be below 2 GiB")
+        if self.window_bytes >= 1 << 40:
+            raise InvalidOptionError("window_bytes", self.window_bytes, "it must be below 1 TiB")
+        if self.ack_batches >= self.max_in_flight:
+            raise InvalidOptionError(
+                "ack_batches",
+                self.ack_batches,
+                f"it must be below max_in_flight={self.max_in_flight}, or every pause ends in a "
+                "delayed acknowledgement",
+            )
+        if self.redial_max < self.redial_min:
+            raise InvalidOptionError(
+                "redial_max", self.redial_max, f"it is below redial_min={self.redial_min}"
+            )
