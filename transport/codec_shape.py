@@ -1,0 +1,57 @@
+"""What kinds of collection a value holds: decides which of the four forms it is sent in.
+
+This look at the types is what makes the plain forms exact: msgpack itself would pack True as
+True but a bytearray as bytes, an IntEnum as an int and a list like a tuple, without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from noex.transport.codec_tags import ATOMS, only_atoms
+
+TUPLES: Final = 1
+LISTS: Final = 2
+OTHER: Final = 4
+"""Something beyond atoms, tuples, lists and dicts; or too much or too deep for a quick look."""
+
+
+def shape(value: Any, depth: int, items: int) -> int:
+    """Which of `TUPLES`, `LISTS`, `OTHER` occur in an exact tuple, list or dict."""
+    return _look(value, depth, [items])
+
+
+def shape_inside(value: tuple[Any, ...], depth: int, items: int) -> int:
+    """The same for what a tuple holds, itself not counted."""
+    found = 0
+    left = [items - len(value)]
+    for item in value:
+        if type(item) not in ATOMS:
+            found |= _look(item, depth - 1, left)
+    return found
+
+
+def _look(value: Any, depth: int, left: list[int]) -> int:
+    kind = type(value)
+    if kind is dict:
+        if not only_atoms(map(type, value)):
+            return OTHER
+        found, items = 0, value.values()
+    elif kind is tuple or kind is list:
+        found, items = TUPLES if kind is tuple else LISTS, value
+    else:
+        return OTHER
+    left[0] -= len(value)
+    if left[0] < 0 or depth <= 0:
+        return OTHER
+    return found if only_atoms(map(type, items)) else found | _look_within(items, depth, left)
+
+
+def _look_within(items: Any, depth: int, left: list[int]) -> int:
+    found = 0
+    for item in items:
+        if type(item) not in ATOMS:
+            found |= _look(item, depth - 1, left)
+            if found >= OTHER:
+                break
+    return found
