@@ -1,0 +1,140 @@
+"""The host: the system process ``noex.host`` that runs children for distributed supervisors.
+
+Requests (calls): ``("spawn", owner, child_id, token, order)`` and
+``("stop", owner, child_id, token, reason, shutdown)``; each is answered with an `Outcome` as a
+plain pair once it is true. ``("life_ended",)`` is answered when nothing runs here any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+
+from noex.registry.behaviors import BehaviorRegistry
+from noex.runtime.errors import BehaviorNotFoundError, InitFailedError, InvalidOptionError
+from noex.runtime.genserver import GenServer
+from noex.runtime.messages import Down, TaskResult
+from noex.runtime.returns import NoReply
+from noex.supervisor.errors import DistributedBehaviorNotFoundError
+from noex.supervisor.host_machine import (
+    CancelStart,
+    Child,
+    Effect,
+    ForgetOwner,
+    HostMachine,
+    Order,
+    Outcome,
+    StartProcess,
+    StopProcess,
+    Tell,
+    WatchOwner,
+)
+from noex.supervisor.stopping import stop_process
+
+HOST: Final = "noex.host"
+
+
+class Host(GenServer[HostMachine]):
+    """Carries out what `HostMachine` decides."""
+
+    def init(self, behaviors: BehaviorRegistry) -> HostMachine:
+        """`behaviors`: the classes that this node can run."""
+        self._behaviors = behaviors
+        self._starts: dict[Child, asyncio.Task[Any]] = {}
+        self._starting: dict[asyncio.Task[Any], tuple[Child, Order]] = {}
+        self._children: dict[Any, Child] = {}  # by the ref of their process
+        self._owners: dict[Any, Any] = {}  # owner -> our monitor on it
+        self._waiting_for_empty: list[Any] = []
+        return HostMachine()
+
+    def handle_call(self, message: Any, state: HostMachine) -> Any:
+        match message:
+            case ("spawn", owner, child_id, token, order):
+                child = Child(owner, child_id, tuple(token))
+                self._carry_out(state.spawn_asked(self.caller, child, Order(*order)))
+            case ("stop", owner, child_id, token, reason, shutdown):
+                child = Child(owner, child_id, tuple(token))
+                self._carry_out(state.stop_asked(self.caller, child, reason, shutdown))
+            case ("life_ended",):
+                self._waiting_for_empty.append(self.caller)
+                self._carry_out(state.life_ended())
+            case ("count",):
+                return state.running, state
+            case _:
+                raise InvalidOptionError("message", message, "no request of a host")
+        self._tell_if_empty(state)
+        return NoReply()
+
+    def handle_info(self, message: Any, state: HostMachine) -> None:
+        match message:
+            case TaskResult(task=task) if task in self._starting:
+                self._start_ended(message, state)
+            case TaskResult(error=error) if error is not None:
+                self.log.error("host_task_failed", error=repr(error))
+            case Down(ref=ref, reason=reason) if ref in self._children:
+                self._carry_out(state.process_down(self._children.pop(ref), reason))
+            case Down(ref=ref) if ref in self._owners:
+                self._carry_out(state.owner_down(ref))
+        self._tell_if_empty(state)
+
+    def _start_ended(self, result: TaskResult, state: HostMachine) -> None:
+        child, order = self._starting.pop(result.task)
+        self._starts.pop(child, None)
+        outcome = result.value or Outcome("failed", InitFailedError(order.behavior))
+        if outcome.verdict == "started":
+            self._children[outcome.value] = child
+            self.monitor(outcome.value)
+        self._carry_out(state.start_ended(child, outcome))
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case StartProcess(child, order):
+                    task = self.spawn_task(self._start(child, order))
+                    self._starts[child], self._starting[task] = task, (child, order)
+                case CancelStart(child):
+                    if child in self._starts:
+                        self._starts[child].cancel()
+                case StopProcess(_, ref, reason, shutdown):
+                    self.spawn_task(self._stop(ref, reason, shutdown))
+                case Tell(asker, (verdict, value)):
+                    asker.reply((verdict, value))
+                case WatchOwner(owner):
+                    self._owners[owner] = self.monitor(owner)
+                case ForgetOwner(owner):
+                    self._owners.pop(owner).cancel()
+
+    async def _start(self, child: Child, order: Order) -> Outcome:
+        node_id = self.kernel.node_id
+        try:
+            ref = await self.kernel.start(
+                self._behaviors.get(order.behavior, node_id),
+                order.args,
+                order.kwargs,
+                parent=self.ref,
+                init_timeout=order.init_timeout,
+                fence=child.token,
+                terminate_timeout=_terminate_timeout(order.shutdown),
+            )
+        except BehaviorNotFoundError:
+            return Outcome("failed", DistributedBehaviorNotFoundError(order.behavior, node_id))
+        except Exception as error:
+            return Outcome("failed", error)
+        return Outcome("ignored") if ref is None else Outcome("started", ref)
+
+    def _stop(self, ref: Any, reason: Any, shutdown: Any) -> Coroutine[Any, Any, Any]:
+        return stop_process(self.kernel, ref, self.ref, reason, shutdown)
+
+    def _tell_if_empty(self, state: HostMachine) -> None:
+        if self._waiting_for_empty and not state.running:
+            for caller in self._waiting_for_empty:
+                caller.reply(True)
+            self._waiting_for_empty.clear()
+
+
+def _terminate_timeout(shutdown: Any) -> float | None:
+    """How long `terminate` may take after a crash: as long as in an ordered stop."""
+    if shutdown == "infinity":
+        return None
+    return 5.0 if shutdown == "brutal_kill" else float(shutdown)
