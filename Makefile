@@ -2,7 +2,7 @@
 # The wheel is built again whenever a source file changed, and from an unpacked sdist, so that
 # nothing stale from a build/ folder gets in.
 #
-#   make test [ARGS="-k name"]    make demo    make lint    make types    make cov    make clean
+#   make test [ARGS="-k name"]    make demo    make lint    make types    make cov    make tox    make clean
 
 VENV ?= .venv
 ARGS ?=
@@ -13,7 +13,7 @@ ROOMS := runtime transport cluster registry supervisor cli src
 SOURCES := $(shell find $(ROOMS) -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name py.typed \) -print)
 
 .DELETE_ON_ERROR:
-.PHONY: help test demo lint format types cov wheel clean
+.PHONY: help test demo lint format types cov tox wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +40,12 @@ cov: $(VENV)/installed $(VENV)/tools
 	$(PY) -m coverage run -m pytest $(ARGS)
 	$(PY) -m coverage combine
 	$(PY) -m coverage report
+
+# A version manager's interpreters are shown to tox by their paths: its shims would hide them.
+PYENV_ROOT ?= $(HOME)/.pyenv
+PYTHONS := $(wildcard $(PYENV_ROOT)/versions/3.1[1-9]*/bin/python3)
+tox: $(VENV)/tools
+	$(PY) -m tox run $(if $(PYTHONS),--discover $(PYTHONS)) $(ARGS)
 
 wheel: $(VENV)/wheel
 	@ls $(VENV)/dist/*.whl
