@@ -156,8 +156,8 @@ class UserLane:
         self._perform(self._reception.expel(uid))
         self._drain_soon()
 
-    def send(self, uid: Uid, data: bytes) -> bool:
-        """Queue one encoded message. Never blocks.
+    def send(self, uid: Uid, data: bytes, *, signal: bool = False) -> bool:
+        """Queue one encoded message. Never blocks. A `signal` is queued beyond the window too.
 
         False: that life is not admitted, or the window to it is full. Raises
         `MessageSerializationError` for a message larger than `max_message`.
@@ -171,7 +171,7 @@ class UserLane:
                 "message",
                 f"it has {len(data)} bytes, max_message is {self.settings.max_message}",
             )
-        if not outlet.session.offer(data):
+        if not outlet.session.offer(data, signal=signal):
             return False
         if not outlet.is_dirty:
             outlet.is_dirty = True

@@ -146,11 +146,15 @@ class Outbound:
         self._attempts = 0
         self._used_at = 0.0
 
-    def offer(self, data: bytes) -> bool:
-        """Queue one message. False: the window is full, or the session has ended."""
+    def offer(self, data: bytes, *, signal: bool = False) -> bool:
+        """Queue one message. False: the window is full, or the session has ended.
+
+        A signal (a reply, a Down) goes beyond the window: each answers for something that was
+        opened before, so their number is bounded where those are.
+        """
         cost = len(data) + MESSAGE_COST
         queued = self.queued
-        if queued and queued + cost > self._window:
+        if queued and queued + cost > self._window and not signal:
             return False
         if self.phase is Phase.BROKEN or self.phase is Phase.CLOSED:
             return False
