@@ -103,7 +103,7 @@ def begin(process: Process, reason: Any) -> None:
         process.kernel.bury(process, reason)
         return
     try:
-        ending = process.own_context().run(process.server.terminate, reason, process.state)
+        ending = process.run_callback(process.server.terminate, reason, process.state)
     except BaseException as error:
         report_terminate_failure(process, error)
         process.kernel.bury(process, reason)
@@ -154,7 +154,6 @@ def worker_ended(
 def doom_fulfilled(process: Process) -> None:
     """The handler that was cancelled has come to its end."""
     reason = process.doomed
-    process.worker = None
     if reason == KILLED:
         process.kernel.bury(process, KILLED)
     else:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -175,6 +175,13 @@ class Process:
             context.run(current_process.set, self)
         return context
 
+    def run_callback(self, callback: Callable[..., Any], *args: Any) -> Any:
+        """Call a callback in the context of this process, which its worker is in already."""
+        worker = self.worker
+        if worker is not None and asyncio.current_task(self.kernel.loop) is worker:
+            return callback(*args)
+        return self.own_context().run(callback, *args)
+
     def run_slice(self, limit: int) -> None:
         """Handle up to `limit` messages; called by the scheduler only."""
         if self.status != QUEUED:
@@ -274,9 +281,11 @@ class Process:
             self._owe(caller)
         self.last_message = message
         handler = getattr(self.server, CALLBACK_NAMES[kind])
-        context = self.context or self.own_context()
         try:
-            result = context.run(handler, message, self.state)
+            if self.worker is not None:  # only the worker comes here with one: it is inside
+                result = handler(message, self.state)
+            else:
+                result = (self.context or self.own_context()).run(handler, message, self.state)
         except BaseException as error:
             exits.crashed(self, error)
             return None
