@@ -1,0 +1,120 @@
+"""The initial start, drains, and the end."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from noex.supervisor.events import SupervisorStarted, SupervisorStopped
+from noex.supervisor.spec import ChildSpec
+from noex.supervisor.strategy_actions import Finish, Started
+from noex.supervisor.strategy_child import After, Child, Phase, Wait
+from noex.supervisor.strategy_core import Core
+from noex.supervisor.strategy_events import NodeDraining
+
+
+class Startup:
+    """The initial children, one after the other; the first failure ends the supervisor (rule 7).
+
+    Ends of children that are up already are looked at when all are up, as in OTP.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._specs: deque[ChildSpec] = deque(core.options.children)
+        self._current: Child | None = None
+        self.is_done = False
+
+    def advance(self) -> None:
+        core = self._core
+        if self._current is not None:
+            if self._current.wait is Wait.TURN and self._current.id in core.ready:
+                core.start(self._current)  # its node was lost: another one
+            if self._current.phase is Phase.STARTING:
+                return
+        if self._specs:
+            self._current = core.add(self._specs.popleft(), "initial")
+            core.start(self._current)
+            return
+        self.is_done = True
+        core.emit(SupervisorStarted(core.ref))
+        core.act(Started())
+
+
+class Drains:
+    """Children of a node that is about to leave are moved one by one (rule D10)."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._queue: deque[tuple[Child, int]] = deque()
+        self._current: Child | None = None
+
+    def draining(self, event: NodeDraining) -> None:
+        for child in self._core.children.values():
+            here = child.phase is Phase.RUNNING and child.node_id == event.node_id
+            if here and event.incarnation in (None, child.incarnation):
+                self._queue.append((child, child.generation))
+
+    def advance(self) -> None:
+        """Move the next one, unless the present one is still under way."""
+        if self._current is not None and self._is_moving(self._current):
+            return
+        self._current = None
+        while self._queue and self._current is None:
+            child, generation = self._queue.popleft()
+            if child.phase is Phase.RUNNING and child.generation == generation:
+                self._move(child)
+
+    def _move(self, child: Child) -> None:
+        self._current = child
+        child.from_node, child.why = child.node_id, "drain"
+        if child.node_id is not None:
+            child.exclude[child.node_id] = None
+        self._core.stop(child, After.RESTART)
+
+    def _is_moving(self, child: Child) -> bool:
+        if self._core.children.get(child.id) is not child:
+            return False
+        return child.phase in (Phase.STOPPING, Phase.STARTING) or child.wait is Wait.TURN
+
+
+class Closing:
+    """The end: children in reverse start order, one by one (template children all at once)."""
+
+    def __init__(self, core: Core, startup: Startup) -> None:
+        self._core = core
+        self._startup = startup
+        self._stack: list[Child] | None = None
+        self.is_finished = False
+
+    def advance(self) -> None:
+        if self._stack is None:
+            self._stack = self._begin()
+        while self._stack:
+            child = self._stack[-1]
+            if self._core.children.get(child.id) is child:
+                if child.after is not After.REMOVE:
+                    self._core.stop(child, After.REMOVE)
+                if child.has_process:
+                    return
+            self._stack.pop()
+        self._finish()
+
+    def _begin(self) -> list[Child]:
+        """What is not up yet is not waited for: its start is cut short at once."""
+        core = self._core
+        core.ready.clear()
+        stack = list(core.children.values())
+        for child in reversed(stack):
+            if core.options.is_simple or child.phase is Phase.STARTING:
+                core.stop(child, After.REMOVE)
+        return stack
+
+    def _finish(self) -> None:
+        core = self._core
+        ending = core.ending
+        if self.is_finished or ending is None:
+            return
+        self.is_finished = True
+        if self._startup.is_done:
+            core.emit(SupervisorStopped(core.ref, ending.event_reason))
+        core.act(Finish(ending.exit_reason, ending.error))
