@@ -167,9 +167,11 @@ class ControlLane:
         self._fields = merged
         self._set_life(self._life._replace(packed_fields=packed))
 
-    def new_life(self, incarnation: int) -> None:
-        """Pulse under another incarnation, from seq 1. Links and subscriptions stay."""
-        self._set_life(self._life._replace(incarnation=incarnation))
+    def new_life(self, incarnation: int, node_id: str | None = None) -> None:
+        """Pulse under another incarnation (and id), from seq 1. Links and subscriptions stay."""
+        self._set_life(
+            self._life._replace(incarnation=incarnation, node_id=node_id or self.node_id)
+        )
 
     def stats(self) -> ControlStats:
         """Counters since the start."""
