@@ -7,9 +7,9 @@ from importlib.metadata import Distribution, distributions
 from pathlib import PurePosixPath
 
 import pytest
+from house import the_house
 
 import noex
-from house import the_house
 
 
 @pytest.fixture(scope="module")

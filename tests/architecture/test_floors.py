@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+import functools
 
 import pytest
-
 from house import (
     BESIDE_THE_HOUSE,
     FLOORS,
     ROOT,
     circles,
+    imports_of,
     listed_packages,
     package_dirs,
     package_folders,
@@ -74,22 +74,19 @@ def test_every_room_has_a_floor() -> None:
     assert rooms - {"testing"} == set(FLOORS) - {"noex"}
 
 
-def python_files() -> list[Path]:
+@functools.cache
+def imports_everywhere() -> list[tuple[str, str]]:
+    """Where each module is imported, in the rooms and beside them."""
     folders = [*package_dirs().values(), *(ROOT / name for name in sorted(BESIDE_THE_HOUSE))]
-    return sorted(
-        {path for folder in folders for path in folder.rglob("*.py") if "build" not in path.parts}
-    )
+    found = []
+    for path in sorted({path for folder in folders for path in folder.rglob("*.py")}):
+        for imported in imports_of(ast.parse(path.read_text(encoding="utf-8")), set()):
+            if not imported.relative:
+                found.append((imported.target, f"{path.relative_to(ROOT)}:{imported.line}"))
+    return found
 
 
 @pytest.mark.parametrize("room", [floor for floor in FLOORS if floor != "noex"])
 def test_nothing_imports_a_room_by_the_name_of_its_folder(room: str) -> None:
     # `import runtime.x` works in the root, and makes a second copy of the module.
-    guilty = []
-    for path in python_files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module or ""]
-            if any(name.split(".")[0] == room for name in names):
-                guilty.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert guilty == []
+    assert [where for target, where in imports_everywhere() if target.split(".")[0] == room] == []

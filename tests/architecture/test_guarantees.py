@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from house import ROOT
 
 PAGE = ROOT / "docs" / "guarantees.md"

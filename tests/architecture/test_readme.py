@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from house import ROOT
 
 import noex
-from house import ROOT
 
 PAGES = ["README.md", "docs/architecture.md", "docs/guarantees.md", "docs/from-the-reference.md"]
 

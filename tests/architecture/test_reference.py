@@ -9,9 +9,9 @@ import inspect
 import re
 
 import pytest
+from house import ROOT
 
 import noex
-from house import ROOT
 
 PAGE = ROOT / "docs" / "from-the-reference.md"
 ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from house import FLOORS, House, circles, impurities, machines, package_folders, upward_imports
 
 SETUP = "[options]\npackages =\n    noex\n{packages}\npackage_dir =\n    noex = src/noex\n{dirs}\n"

@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ("runtime", "transport", "cluster", "registry", "supervisor", "noex", "cli")
 # Not source: what a tool leaves behind, and what is about the source.
-BESIDE_THE_HOUSE = {"tests", "docs", "examples", "benchmarks", "build", "dist"}
+BESIDE_THE_HOUSE = {"tests", "docs", "examples", "benchmarks"}
+LEFT_BEHIND = {"build", "dist"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def package_folders(root: Path = ROOT) -> set[Path]:
     tops = [
         folder
         for folder in root.iterdir()
-        if folder.is_dir() and folder.name not in BESIDE_THE_HOUSE and folder.name[0] not in "._"
+        if folder.is_dir()
+        and folder.name not in BESIDE_THE_HOUSE | LEFT_BEHIND
+        and folder.name[0] not in "._"
     ]
     return {init.parent for top in tops for init in top.rglob("__init__.py")}
 
