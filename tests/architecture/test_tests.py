@@ -13,29 +13,40 @@ from house import ROOT
 TESTS = ROOT / "tests"
 # A sleep that no test could sit out stands for "for ever", in a handler that is to be ended.
 FOR_EVER = 3600
-# Where a sleep is what the test is about (a busy loop, a poll with a deadline), its line says so.
+# A loop that looks at a condition until a deadline may rest that long between two looks.
+REST = 0.05
+# Where a sleep is what the test is about (a busy loop, an absence), its line says so.
 REASON = re.compile(r"# sleep: \S.{9,}")
 
 
 def sleeps(text: str) -> Iterator[int]:
     """The lines with a sleep of a literal time and without a reason."""
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    polled = {call for loop in ast.walk(tree) if is_poll(loop) for call in ast.walk(loop)}
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = getattr(node.func, "attr", None) or getattr(node.func, "id", "")
-        if name != "sleep" or not is_wait(node.args[0]):
+        shortest = REST if node in polled else 0
+        if name != "sleep" or not is_wait(node.args[0], shortest):
             continue
         if not any(REASON.search(line) for line in lines[node.lineno - 1 : node.end_lineno]):
             yield node.lineno
 
 
-def is_wait(seconds: ast.expr) -> bool:
-    """Whether this is a number, neither zero (which only gives way) nor for ever."""
+def is_poll(node: ast.AST) -> bool:
+    """Whether this is a loop that ends at a deadline."""
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return isinstance(node, ast.While) and any("deadline" in name for name in names)
+
+
+def is_wait(seconds: ast.expr, shortest: float) -> bool:
+    """Whether this is a number above `shortest` (zero only gives way), and not for ever."""
     if any(isinstance(part, ast.Name | ast.Attribute | ast.Call) for part in ast.walk(seconds)):
         return False
     value = eval(compile(ast.Expression(seconds), "<seconds>", "eval"), {"__builtins__": {}})
-    return 0 < value < FOR_EVER
+    return shortest < value < FOR_EVER
 
 
 def test_no_test_waits_by_sleeping() -> None:
@@ -56,6 +67,9 @@ def test_no_test_waits_by_sleeping() -> None:
         ("time.sleep(0.1)", True),
         ("await asyncio.sleep(1)", True),
         ("sleep(2 * 0.5)", True),
+        ("while not done: time.sleep(0.01)", True),
+        ("while clock() < deadline: time.sleep(0.01)", False),
+        ("while clock() < deadline: time.sleep(1)", True),
         ("await asyncio.sleep(0)", False),
         ("await asyncio.sleep(0.0)", False),
         ("await asyncio.sleep(delay)", False),
