@@ -87,7 +87,7 @@ class Codec:
         self._dump_ref = None if refs is None else refs.dump
         self._pack: Callable[[Any], bytes] = Packer().pack
         self._build = hook_for(None if refs is None else refs.load)
-        self._quick = min(_KEEP, self._limits.max_bytes)
+        self._quick = min(_KEEP, self._limits.max_bytes, self._limits.max_items)
         self._small = min(_SMALL, self._limits.max_bytes, self._limits.max_items)
 
     def encode(self, value: Any, *, operation: str = "send", root: str = "message") -> bytes:
@@ -97,7 +97,13 @@ class Codec:
         that cannot travel, such as ``message[2].args[0].conn``.
         """
         kind = type(value)
-        if kind in ATOMS or (kind is tuple and only_atoms(map(type, value))):
+        if kind in ATOMS or (
+            only_atoms(map(type, value))
+            if kind is tuple
+            else kind is dict
+            and only_atoms(map(type, value))
+            and only_atoms(map(type, value.values()))
+        ):
             try:
                 data = self._pack(value)
             except Exception:  # an int beyond 64 bits or a lone surrogate
@@ -191,7 +197,7 @@ class Codec:
             )
         if data[0] != MARK:
             return self._unpacked(data, use_list=False)
-        form, body = data[1], memoryview(data)[2:]
+        form, body = data[1], data[2:] if size <= _SMALL else memoryview(data)[2:]
         if form == _TAGGED_BYTE:
             return self._unpacked(body, list_hook=self._build)
         if form == _LISTS_BYTE:

@@ -15,7 +15,7 @@ from noex.transport import codec_exceptions
 from noex.transport.codec_errors import DecodeError, UnknownTypeError
 from noex.transport.codec_tags import Tag
 from noex.transport.extensions import LOADS, checked, sized
-from noex.transport.message import known, plan_of, registered
+from noex.transport.message import known, plan_named
 
 Hook = Callable[[list[Any]], Any]
 
@@ -72,11 +72,10 @@ def _flag(items: list[Any]) -> Any:
 
 
 def _object(items: list[Any]) -> Any:
-    name, values = sized(items, 2)
-    cls = registered(checked(name, str))
-    plan = None if cls is None else plan_of(cls)
+    _, name, values = items
+    plan = plan_named(name)
     if plan is None:
-        raise UnknownTypeError(name)
+        raise UnknownTypeError(checked(name, str))
     return plan.rebuild(checked(values, dict))
 
 

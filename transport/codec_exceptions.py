@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from noex.runtime.errors import NoexError, RemoteError
 from noex.transport.codec_errors import DecodeError
 from noex.transport.codec_tags import CannotTravel, Tag, shown, told
-from noex.transport.extensions import checked, sized
+from noex.transport.extensions import checked, dump_text, sized
 from noex.transport.message import known, wire_name
 
 _NESTED: Final = 16  # exceptions within exceptions: causes, groups, args
@@ -36,7 +36,7 @@ class Lowers(Protocol):
     """What is needed of the encoder."""
 
     depth: int
-    errors: set[int]
+    errors: tuple[int, ...]
 
     def lower(self, value: Any) -> Any: ...
     def enter(self, size: int) -> None: ...
@@ -49,11 +49,12 @@ def dump(lowering: Lowers, error: BaseException) -> list[Any]:
     if len(lowering.errors) >= _NESTED:
         raise CannotTravel(f"more than {_NESTED} exceptions within each other")
     lowering.enter(1)
-    lowering.errors.add(id(error))
+    outer = lowering.errors
+    lowering.errors = (*outer, id(error))
     try:
         return _parts(lowering, error)
     finally:
-        lowering.errors.discard(id(error))
+        lowering.errors = outer
         lowering.depth += 1
 
 
@@ -69,7 +70,7 @@ def _parts(lowering: Lowers, error: BaseException) -> list[Any]:
         lowering.lower(told(error, _TEXT)),
         [Tag.TUPLE, *args],
         attributes,
-        [Tag.TUPLE, *map(lowering.lower, _notes_of(error)), *map(lowering.lower, lost)],
+        [Tag.TUPLE, *map(lowering.lower, _notes_of(error)), *map(lowering.lower, lost[:_NOTES])],
         lowering.lower(_traceback_of(error, outermost=len(lowering.errors) == 1)),
         _cause_of(lowering, error),
     ]
@@ -99,12 +100,22 @@ def _attributes_of(error: BaseException) -> dict[str, Any]:
         value = _slot(built_in, name, error)
         if value is not None:
             found[name] = value
-    found.update(error.__dict__)
+    found.update(_dict_of(error))
     for name in ("__notes__", "remote_traceback"):
         found.pop(name, None)
     if isinstance(error, NoexError):
         _leave_out_fields(error, found)
-    return {name: value for name, value in found.items() if type(name) is str and name.isascii()}
+    return {name: value for name, value in found.items() if _is_name(name)}
+
+
+def _is_name(name: Any) -> bool:
+    return type(name) is str and dump_text(name) is name
+
+
+def _dict_of(error: BaseException) -> dict[str, Any]:
+    """The attributes themselves, whatever a class does when it is asked for one."""
+    found: dict[str, Any] = object.__getattribute__(error, "__dict__")
+    return found
 
 
 def _slot(built_in: type, name: str, error: BaseException) -> Any:
@@ -119,14 +130,14 @@ def _leave_out_fields(error: NoexError, found: dict[str, Any]) -> None:
 
 
 def _notes_of(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", ())
+    notes = _dict_of(error).get("__notes__")
     if type(notes) is not list:
         return []
     return [n for n in notes[:_NOTES] if type(n) is str and not n.startswith(_REMOTE)]
 
 
 def _traceback_of(error: BaseException, *, outermost: bool) -> str:
-    text = error.__dict__.get("remote_traceback", "")
+    text = _dict_of(error).get("remote_traceback", "")
     if type(text) is not str:
         text = ""
     if error.__traceback__ is not None:
@@ -204,7 +215,7 @@ def _initialise(error: BaseException, args: tuple[Any, ...]) -> None:
 
 
 def _set_attributes(built_in: Any, error: Any, attributes: dict[str, Any]) -> None:
-    own: dict[str, Any] = error.__dict__
+    own = _dict_of(error)
     if isinstance(error, NoexError):
         own.update(zip(type(error).fields, error.args, strict=False))
     for name, value in attributes.items():
@@ -219,9 +230,9 @@ def _set_attributes(built_in: Any, error: Any, attributes: dict[str, Any]) -> No
 def _attach(error: Exception, notes: tuple[str, ...], trace: str, cause: Exception | None) -> None:
     all_notes = list(notes)
     if trace:
-        error.__dict__["remote_traceback"] = trace
+        _dict_of(error)["remote_traceback"] = trace
         all_notes.append(_REMOTE + trace)
     if all_notes:
-        error.__dict__["__notes__"] = all_notes
+        _dict_of(error)["__notes__"] = all_notes
     if cause is not None:
         error.__cause__ = cause

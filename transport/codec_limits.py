@@ -8,7 +8,7 @@ from typing import Final
 from noex.runtime.errors import InvalidOptionError
 
 HARD_DEPTH: Final = 200
-"""msgpack unpacks 1024 levels; a level of ours takes at most three of them."""
+"""A level of ours takes at most two of msgpack's, which packs 511 and unpacks 1024."""
 
 
 @dataclass(frozen=True, slots=True)

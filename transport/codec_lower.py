@@ -23,13 +23,15 @@ from noex.transport.extensions import DUMPS, dump_int, dump_text
 from noex.transport.message import Plan, known, plan_of, wire_name
 
 _PARENTS: Final = (str, int, float, bytes, list, tuple, dict, set, frozenset)
+_FEW: Final = 8  # up to here a loop is as quick as a look at all the types
+_NOTHING: Final[frozenset[type]] = frozenset()
 _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, type)
 
 
 class Lowering:
     """One value on its way to plain items."""
 
-    __slots__ = ("careful", "depth", "dump_ref", "errors", "left", "ref_type")
+    __slots__ = ("careful", "depth", "dump_ref", "errors", "left", "ref_type", "simple")
 
     def __init__(
         self,
@@ -44,13 +46,16 @@ class Lowering:
         self.ref_type = ref_type
         self.dump_ref = dump_ref
         self.careful = careful  # some int is beyond 64 bits, or some str has lone surrogates
-        self.errors: set[int] = set()  # the exceptions on the path to here, by id
+        self.simple = _NOTHING if careful else ATOMS  # what needs no `lower`
+        self.errors: tuple[int, ...] = ()  # the exceptions on the path to here, by id
 
     def lower(self, value: Any) -> Any:
         """The plain items for one value. Raises `CannotTravel`."""
         kind = type(value)
         if kind in ATOMS:
             return self._atom(value, kind) if self.careful else value
+        if kind is self.ref_type:
+            return self._ref(value)
         lower = _HOW.get(kind)
         if lower is not None:
             return lower(self, value)
@@ -77,9 +82,10 @@ class Lowering:
 
     def items(self, tag: int, values: Collection[Any]) -> list[Any]:
         """An array of this tag with all the values, lowered."""
-        self.enter(len(values))
+        size = len(values)
+        self.enter(size)
         out: list[Any] = [tag]
-        if only_atoms(map(type, values)) and not self.careful:
+        if size > _FEW and not self.careful and only_atoms(map(type, values)):
             out.extend(values)
         else:
             self._fill(out, values)
@@ -87,10 +93,10 @@ class Lowering:
         return out
 
     def _fill(self, out: list[Any], values: Collection[Any]) -> None:
-        lower = self.lower
+        lower, simple = self.lower, self.simple
         try:
             for value in values:
-                out.append(lower(value))
+                out.append(value if type(value) in simple else lower(value))
         except CannotTravel as refusal:
             refusal.inside(f"[{len(out) - 1}]")
             raise
@@ -98,12 +104,12 @@ class Lowering:
     def map(self, values: dict[Any, Any]) -> Any:
         """A map with all the values lowered, or an array of pairs where a key needs that too."""
         self.enter(len(values))
-        lower = self.lower
+        lower, simple = self.lower, self.simple
         key = None
         out = {}
         try:
             for key, value in values.items():
-                out[key] = lower(value)
+                out[key] = value if type(value) in simple else lower(value)
         except CannotTravel as refusal:
             refusal.inside(f"[{shown(key, 40)}]")
             raise
@@ -130,27 +136,35 @@ class Lowering:
         out = {}
         try:
             for name in names:
-                out[name] = self.lower(getattr(value, name))
+                out[name] = self.lower(_field(value, name))
         except CannotTravel as refusal:
             refusal.inside(f".{name}")
             raise
-        except AttributeError:
-            raise CannotTravel(f"its field {name!r} is not set") from None
         self.depth += 1
         return [Tag.OBJECT, plan.name, out]
+
+    def _ref(self, value: Any) -> list[Any]:
+        assert self.dump_ref is not None
+        return [Tag.REF, *self.dump_ref(value)]
 
     def _object(self, value: Any, kind: type) -> Any:
         plan = plan_of(kind)
         if plan is not None:
             return self.record(plan, value)
         if self.ref_type is not None and isinstance(value, self.ref_type):
-            assert self.dump_ref is not None
-            return [Tag.REF, *self.dump_ref(value)]
+            return self._ref(value)
         if isinstance(value, Enum):
             return _enum(value, kind)
         if isinstance(value, BaseException):
             return codec_exceptions.dump(self, value)
         raise CannotTravel(_why_not(kind))
+
+
+def _field(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except AttributeError:
+        raise CannotTravel("this field is not set") from None
 
 
 def _enum(value: Any, kind: type) -> list[Any]:

@@ -23,12 +23,8 @@ def shape(value: Any, depth: int, items: int) -> int:
 
 def shape_inside(value: tuple[Any, ...], depth: int, items: int) -> int:
     """The same for what a tuple holds, itself not counted."""
-    found = 0
-    left = [items - len(value)]
-    for item in value:
-        if type(item) not in ATOMS:
-            found |= _look(item, depth - 1, left)
-    return found
+    left = items - len(value)
+    return OTHER if left < 0 else _look_within(value, depth, [left])
 
 
 def _look(value: Any, depth: int, left: list[int]) -> int:

@@ -24,13 +24,14 @@ _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 class Plan:
     """How instances of one registered dataclass or NamedTuple are taken apart and put together."""
 
-    __slots__ = ("cls", "defaults", "fields", "is_tuple", "name")
+    __slots__ = ("cls", "defaults", "fields", "in_dict", "is_tuple", "name")
 
     def __init__(self, cls: type, name: str) -> None:
         self.cls = cls
         self.name = name
         self.is_tuple = issubclass(cls, tuple)
         self.fields, self.defaults = _named_tuple(cls) if self.is_tuple else _dataclass(cls)
+        self.in_dict = cls.__dictoffset__ != 0 and not _has_descriptor(cls, self.fields)
 
     def rebuild(self, values: dict[str, Any]) -> Any:
         """An instance with these fields: unknown ones ignored, missing ones at their defaults.
@@ -41,6 +42,9 @@ class Plan:
         if self.is_tuple:
             return tuple.__new__(self.cls, found)
         made: Any = object.__new__(self.cls)
+        if self.in_dict:
+            made.__dict__.update(zip(self.fields, found, strict=True))
+            return made
         for name, value in zip(self.fields, found, strict=True):
             object.__setattr__(made, name, value)
         return made
@@ -56,6 +60,8 @@ _by_name: Final[dict[str, type]] = {}
 _names: Final[dict[type, str]] = {}
 _plans: Final[dict[type, Plan]] = {}
 plan_of: Final[Callable[[type], Plan | None]] = _plans.get
+_plans_by_name: Final[dict[str, Plan]] = {}
+plan_named: Final[Callable[[str], Plan | None]] = _plans_by_name.get
 
 
 def message(cls: C) -> C:
@@ -83,8 +89,9 @@ def register(cls: C, name: str | None = None) -> C:
     if earlier is not None and earlier is not cls:
         _plans.pop(earlier, None)  # a reloaded module: the new class takes the name
         _names.pop(earlier, None)
+    _plans_by_name.pop(key, None)
     if kind is Plan:
-        _plans[cls] = Plan(cls, key)
+        _plans[cls] = _plans_by_name[key] = Plan(cls, key)
     _by_name[key] = cls
     _names[cls] = key
     return cls
@@ -98,11 +105,6 @@ def name_of(cls: type) -> str:
 def wire_name(cls: type) -> str:
     """The name it was registered under, else the name it has."""
     return _names.get(cls) or name_of(cls)
-
-
-def registered(name: str) -> type | None:
-    """The class that was registered under this name."""
-    return _by_name.get(name)
 
 
 def known(name: str) -> type | None:
@@ -174,6 +176,11 @@ def _dataclass(cls: Any) -> tuple[tuple[str, ...], dict[str, Callable[[], Any]]]
         elif field.default_factory is not MISSING:
             defaults[field.name] = field.default_factory
     return tuple(field.name for field in fields(cls)), defaults
+
+
+def _has_descriptor(cls: type, names: tuple[str, ...]) -> bool:
+    """Whether a field is kept in a slot, or by a property of the user's."""
+    return any(hasattr(vars(base).get(name), "__set__") for base in cls.__mro__ for name in names)
 
 
 def _always(value: Any) -> Callable[[], Any]:

@@ -190,6 +190,21 @@ def test_an_argument_that_cannot_travel_arrives_as_its_repr_and_is_noted() -> No
         assert f"{where} did not travel" in notes
 
 
+def test_attributes_travel_under_any_name() -> None:
+    sent = ValueError("x")
+    vars(sent).update({"größe": (1, [2]), "\ud800": 1, "__class__": "y", "args": 5})
+    arrived = back(sent)
+    assert vars(arrived) == {"größe": (1, [2]), "__class__": "y", "args": 5}
+    assert type(arrived) is ValueError
+    assert arrived.args == ("x",)
+
+
+def test_many_lost_arguments_make_a_bounded_number_of_notes() -> None:
+    arrived = back(ValueError(*[Closed()] * 500))
+    assert len(arrived.args) == 500
+    assert len(arrived.__notes__) == 32
+
+
 def test_a_silent_or_broken_exception_travels() -> None:
     assert type(back(raised(Mute(1)))) is Mute
     assert back(raised(Mute(1))).args == (1,)

@@ -74,7 +74,7 @@ def test_what_the_fuzz_starts_from_is_valid() -> None:
         CODEC.decode(data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=60))
 def test_random_bytes(data: bytes) -> None:
     for form in (b"", b"\xc1", b"\xc1\x01", b"\xc1\x02", b"\xc1\x03"):
@@ -117,7 +117,7 @@ wild = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(wild)
 def test_well_formed_nonsense(value: Any) -> None:
     data = msgpack.packb(value)
@@ -216,14 +216,3 @@ def test_a_ref_is_checked_before_the_hook_sees_it() -> None:
 def test_without_hooks_a_ref_is_an_unknown_type() -> None:
     with pytest.raises(UnknownTypeError, match="Ref"):
         Codec().decode(CODEC.encode(FakeRef("a@h:1", 2, 3, None)))
-
-
-def test_a_huge_stack_is_an_error_of_ours() -> None:
-    def at_depth(n: int) -> Any:
-        return at_depth(n - 1) if n else outcome(VALID[9])
-
-    for n in range(900, 1000, 3):
-        try:
-            at_depth(n)
-        except RecursionError:
-            break  # the test's own frames

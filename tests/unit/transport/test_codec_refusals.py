@@ -133,6 +133,26 @@ def test_a_small_value_that_unfolds_without_end_is_refused() -> None:
             codec.encode(value)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: [1] * n,
+        lambda n: (1,) * n,
+        lambda n: dict.fromkeys(range(n)),
+        lambda n: (1, (2,) * (n - 2)),
+        lambda n: (1, [2] * (n - 2)),
+        lambda n: [(1,), [2] * (n - 3)],
+        lambda n: set(range(n)),
+    ],
+)
+def test_the_items_of_all_collections_together_have_a_limit(make: Any) -> None:
+    codec = Codec(limits=CodecLimits(max_items=1000))
+    assert codec.decode(codec.encode(make(1000))) == make(1000)
+    for n in (1001, 1100, 100_000):
+        with pytest.raises(MessageSerializationError, match="max_items"):
+            codec.encode(make(n))
+
+
 def nested(depth: int, wrap: Any) -> Any:
     value: Any = wrap([])
     for _ in range(depth - 1):

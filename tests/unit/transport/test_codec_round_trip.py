@@ -172,7 +172,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(values)
 @example(Decimal("sNaN123"))
 @example([Decimal("NaN"), Decimal("-0E+7"), Decimal("Infinity")])
@@ -181,7 +181,7 @@ def test_any_value_arrives_as_it_was(value: Any) -> None:
     assert same(back(value), value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(plain)
 @example(("add", True))
 @example([True, 1, 1.0, (1,), [1], {1: (1,)}])
@@ -252,7 +252,7 @@ def test_a_memoryview_can_be_decoded() -> None:
         assert same(CODEC.decode(memoryview(CODEC.encode(value))), value)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=9) | st.floats() | texts | st.integers(), min_size=1))
 def test_large_messages_arrive(few: list[Any]) -> None:
     items = few * (10_000 // len(few))
