@@ -130,6 +130,10 @@ class Views:
             case ev.LeaveWanted(status):
                 self._leaving.want(status)
 
+    def envelope(self, body: wire.Body) -> Envelope:
+        """A message of this life, for the floors above."""
+        return self._out.envelope(body)
+
     # -- saying ---------------------------------------------------------------------------------
 
     def _greet(self, endpoint: str) -> None:

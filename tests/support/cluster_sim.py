@@ -22,6 +22,7 @@ TICK = 0.1
 PULSE = 0.5
 HEARTBEAT_TIMEOUT = 1.5
 """After this a link to a stopped or unreachable process breaks."""
+LEAVE_TIMEOUT = 5.0
 EPOCH_MS = 1_700_000_000_000
 
 
@@ -84,6 +85,7 @@ class Process:
         self.over: list[str] = []
         self.busy_story: list[tuple[Uid, bool]] = []
         self.notes: list[str] = []
+        self.stopped_at = 0.0
         self.skew_ms = net.rng.randrange(-200, 200)
         self._begin(0, ())
 
@@ -138,6 +140,11 @@ class Process:
         if self.loop_runs:
             wall = EPOCH_MS + int(self.net.now * 1000) + self.skew_ms
             self._handle(ev.Tick(wall, self.net.rng.random()))
+
+    def want_to_leave(self) -> None:
+        """Leave; after a deadline it just ends, as the shell does."""
+        self.feed(lambda at: ev.LeaveWanted("leaving"))
+        self.net.later(LEAVE_TIMEOUT, lambda: self.net.crash(self) if self.alive else None)
 
     def _handle(self, event: ev.Event) -> None:
         life = self.lives[-1]
@@ -257,13 +264,12 @@ class Network:
 
     def stop(self, process: Process) -> None:
         process.stopped = True
-        since = self.now
+        process.stopped_at = self.now
         self.later(HEARTBEAT_TIMEOUT, lambda: self._break_stopped(process))
-        process.stopped_at = since  # type: ignore[attr-defined]
 
     def resume(self, process: Process) -> None:
         process.stopped = False
-        if self.now - process.stopped_at > HEARTBEAT_TIMEOUT:  # type: ignore[attr-defined]
+        if self.now - process.stopped_at > HEARTBEAT_TIMEOUT:
             for link in list(process.links.values()):
                 self._lost(process, link)
         process.wake()
@@ -368,9 +374,7 @@ class Network:
         peer, origin = link.peer, str(link.number).encode()
         assert peer is not None
         self._origins[origin] = (process, link)
-        self.later(
-            self._delay(), lambda: peer.feed(lambda at: ev.Heard(origin, decode(data), at))
-        )
+        self.later(self._delay(), lambda: peer.feed(lambda at: ev.Heard(origin, decode(data), at)))
 
     def _come_back(self, asker: Process, link: Link, peer: Process, data: bytes) -> None:
         if link.peer is peer:
@@ -431,5 +435,7 @@ class Network:
                 if view
                 else "no view"
             )
-            lines.append(f"{p.uid} {p.views.phase}: {shown} over={p.over} rejected={p.rejected[-3:]}")
+            lines.append(
+                f"{p.uid} {p.views.phase}: {shown} over={p.over} rejected={p.rejected[-3:]}"
+            )
         return "\n".join(lines)
