@@ -108,8 +108,6 @@ class Link:
             return False
         self._seams.hub.mark(self._drain_dealer)
         try:
-            # The send itself looks for a new pipe only now and then; this looks for sure.
-            self._dealer.getsockopt(zmq.EVENTS)
             self._dealer.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False

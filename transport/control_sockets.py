@@ -2,10 +2,12 @@
 
 Options that are not obvious:
 
-- ``RECONNECT_IVL=-1`` on a DEALER: libzmq's own reconnect uses the routing id again, and a ROUTER
-  that still holds the half-open pipe of that id swallows what comes. A new dial is a new socket.
-- ``IMMEDIATE=1``: nothing is queued for a peer that is not there, or the next process on that port
-  would get it.
+- ``RECONNECT_IVL`` of a day on a DEALER: libzmq's own reconnect uses the routing id again, and a
+  ROUTER that still holds the half-open pipe of that id swallows what comes. So a new dial is a new
+  socket, and a socket has one connection in its life. The value is not -1 and ``IMMEDIATE`` is not
+  set, because with either of them libzmq ends the pipe in the instant in which the connection
+  breaks, together with all that the peer had said and nobody has read yet. Nothing is sent before
+  the handshake, and nothing outlives the socket, so no other process can get what was queued.
 - ``HEARTBEAT_*``: answered by libzmq's own thread. A peer whose Python is stuck stays connected, a
   stopped one is dropped: that is what tells busy from gone.
 """
@@ -35,6 +37,7 @@ _WATCHED = (
     | zmq.EVENT_CLOSED
 )
 _MAX_SOCKETS = 16_384
+_NO_RECONNECT_MS = 24 * 3600 * 1000
 _SUB_RECONNECT_MS = (100, 1000)
 
 
@@ -77,8 +80,7 @@ def open_dealer(
     dealer = _open(context, zmq.DEALER, settings)
     try:
         dealer.setsockopt(zmq.ROUTING_ID, routing_id)
-        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        dealer.setsockopt(zmq.RECONNECT_IVL, _NO_RECONNECT_MS)
         use_family(dealer, endpoint)
         monitor = dealer.get_monitor_socket(_WATCHED)
         dealer.connect(endpoint)

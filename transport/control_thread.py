@@ -165,6 +165,7 @@ class ControlThread:
             routing_id=self._next_routing_id,
             clock=time.monotonic,
         )
+        self._pulse_due = time.monotonic()
         self._on_started(port, pub_port)
 
     def _turns(self) -> None:
@@ -213,13 +214,15 @@ class ControlThread:
 
     def _send_pulse(self, now: float) -> None:
         interval = self._settings.pulse_interval
+        # A call that holds the GIL stops this thread too, and then no mark tells of it.
+        lateness = now - self._pulse_due
         self._pulse_due = max(self._pulse_due + interval, now + interval / 2)
         life = self.life
         if self._pulse_life != (life.node_id, life.incarnation):
             self._pulse_life = (life.node_id, life.incarnation)
             self._seq = 0
         self._seq += 1
-        lag = self._mail.loop_lag(now)
+        lag = max(self._mail.loop_lag(now), lateness)
         self._hub.mark_all()
         self._names.prune()
         pulse = encode_pulse(life.node_id, life.incarnation, self._seq, lag, life.packed_fields)
