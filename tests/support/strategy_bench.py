@@ -152,13 +152,13 @@ class Bench:
 
     def release(self, child_id: str, outcome: str = "ok") -> Bench:
         """Let a held start or stop of this child end."""
+        for key, stop in list(self.stopping.items()):
+            if key[0] == child_id and outcome == "ok":
+                self._stopped(stop)
+                return self.feed()
         for key, action in list(self.flying.items()):
             if key[0] == child_id:
                 self._conclude(action, outcome)
-                return self.feed()
-        for key, stop in list(self.stopping.items()):
-            if key[0] == child_id:
-                self._stopped(stop)
                 return self.feed()
         raise AssertionError(f"nothing of {child_id} is under way")
 
@@ -251,6 +251,8 @@ class Bench:
         node_id = self.nodes.get(child_id, HOME)
         if outcome != "unknown":
             del self.flying[child_id, generation]
+            if outcome != "ok":
+                self.stopping.pop((child_id, generation), None)
         event: Event
         if outcome == "ok":
             ref = FakeRef(child_id, generation, node_id)
