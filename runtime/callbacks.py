@@ -45,7 +45,7 @@ def callbacks_of(cls: type, root: type) -> Callbacks:
 
 def is_awaitable(value: Any) -> bool:
     """Whether `value` was probably meant to be awaited."""
-    return type(value) not in _PLAIN and hasattr(value, "__await__")
+    return type(value) not in _PLAIN and hasattr(type(value), "__await__")
 
 
 _PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None), tuple, list, dict, set})

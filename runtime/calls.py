@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.callbacks import is_awaitable
-from noex.runtime.errors import BadReturnValueError, CallTimeoutError
+from noex.runtime.errors import BadReturnValueError, CallTimeoutError, NoexError
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
@@ -29,6 +29,10 @@ class Caller:
     def expired(self) -> bool:
         """Whether nobody waits any more."""
         return self._answered
+
+    def is_over(self) -> bool:
+        """Asked when the call comes out of the mailbox: whether it need not be executed."""
+        return self.expired
 
     def reply(self, value: Any) -> bool:
         """Answer. Returns False when somebody was quicker or the caller has given up."""
@@ -86,10 +90,19 @@ class LocalCaller(Caller):
         """Whether nobody waits any more: answered, timed out, or the waiting task was cancelled."""
         return self._answered or self.future.done()
 
+    def is_over(self) -> bool:
+        """Also when the deadline has passed while the loop was too busy to say so."""
+        if self.expired:
+            return True
+        if self.deadline is not None and self.deadline.when <= self.future.get_loop().time():
+            self.expire()
+            return True
+        return False
+
     def expire(self) -> None:
         """The deadline has passed."""
         if not self.future.done():
-            self.future.set_exception(CallTimeoutError(self.target, self.timeout or 0.0))
+            self._deliver_error(CallTimeoutError(self.target, self.timeout or 0.0))
         self._settle()
 
     def resolve(self, value: Any) -> None:
@@ -106,7 +119,15 @@ class LocalCaller(Caller):
             self._settle()
 
     def _deliver(self, value: Any) -> None:
+        copier = self.target.kernel.copier
+        if copier is not None:
+            try:
+                value = copier(value)
+            except NoexError as error:  # a reply that cannot travel is the caller's error
+                self._deliver_error(error)
+                return
         self.future.set_result(value)
 
     def _deliver_error(self, error: BaseException) -> None:
         self.future.set_exception(error)
+        self.future.exception()  # seen: a caller cancelled in this very moment never looks

@@ -11,9 +11,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from noex.runtime.calls import Caller
     from noex.runtime.process import Process
 
 current_process: ContextVar[Process | None] = ContextVar("noex_process", default=None)
+task_caller: ContextVar[Caller | None] = ContextVar("noex_caller", default=None)
+"""In a task that a handler started: the caller of the message that was being handled then."""
 
 
 def handler_process() -> Process | None:

@@ -214,28 +214,32 @@ class BadReturnValueError(NoexError):
 
     def describe(self) -> str:
         callback, value = self.args
-        if hasattr(value, "__await__"):
+        if hasattr(type(value), "__await__"):
             return (
                 f"{callback} returned an awaitable ({value!r}); await it in an `async def` handler"
             )
-        legal = (
-            "(reply, state), Reply, NoReply or Stop"
-            if callback == "handle_call"
-            else ("the new state, None, NoReply or Stop")
-        )
+        legal = {
+            "handle_call": "(reply, state), Reply, NoReply or Stop",
+            "init": "the state, Ok or Ignore",
+        }.get(callback, "the new state, None, NoReply or Stop")
         return f"{callback} returned {value!r}; legal is {legal}"
 
 
 class UnhandledMessageError(NoexError):
-    """The handler has no case for this message. Write `case _: raise Unhandled(message)`."""
+    """The handler has no case for this message. Write `case _: raise Unhandled(message)`.
 
-    fields = ("message",)
+    `missing` names the callback if the class has none for this kind of message.
+    """
 
-    def __init__(self, message: Any) -> None:
-        super().__init__(message)
+    fields = ("message", "missing")
+
+    def __init__(self, message: Any, missing: str = "") -> None:
+        super().__init__(message, missing)
 
     def describe(self) -> str:
-        return f"no handler for message {self.args[0]!r}"
+        message, missing = self.args
+        lack = f": {missing} is not defined" if missing else ""
+        return f"no handler for message {message!r}{lack}"
 
 
 class BehaviorNotFoundError(NoexError):

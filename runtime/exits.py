@@ -8,7 +8,8 @@ An exit signal reaches a process in one of three ways:
 - else it ends at once, and a handler in progress is cancelled.
 
 A *kill* closes the mailbox and cancels, again and again until `kill_grace` is over. What then
-still runs is a zombie: the process counts as down, its code may not use noex any more.
+still runs is a zombie: the process counts as down, its code may not use noex any more. The tasks
+of `spawn_task` are cancelled when their process ends, and are zombies if they outlive the grace.
 
 When a process ends: (1) its name and its table entry go, (2) waiting callers fail, (3) monitors
 fire, (4) links get their exit signal. A wave of deaths is worked off by a loop, not by recursion.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime import states
@@ -27,6 +29,7 @@ from noex.runtime.reasons import KILL, KILLED, NORMAL
 from noex.runtime.reports import report_crash, report_terminate_failure, report_zombie
 
 if TYPE_CHECKING:
+    from noex.runtime.deadlines import Deadline
     from noex.runtime.process import Process
     from noex.runtime.ref import Ref
 
@@ -35,48 +38,54 @@ KILL_RETRY: Final = 0.05  # seconds between two cancellations of a killed handle
 
 def signal(process: Process, sender: Ref[Any] | None, reason: Any, *, linked: bool) -> None:
     """An exit signal arrives, from a link or by `ref.exit`."""
-    if process.status == states.DEAD:
+    if process.status >= states.CLOSED:
         return
     from_parent = sender is not None and sender == process.parent
-    if reason == KILL and not linked:
+    if _is(reason, KILL) and not linked:
         kill(process)
-    elif process.trap_exits and not from_parent:
-        process.deliver_info(Exit(sender, reason))
-    elif isinstance(reason, str) and reason == NORMAL and not from_parent:
-        if sender == process.ref and not linked:  # a process may tell itself to end
+    elif process.trap_exits:
+        if from_parent:
             interrupt(process, reason)
-    else:
-        interrupt(process, reason)
+        else:
+            process.deliver_info(Exit(sender, reason))
+    elif not _is(reason, NORMAL) or (sender == process.ref and not linked):
+        interrupt(process, reason)  # "normal" ends only a process that tells it to itself
+
+
+def _is(reason: Any, word: str) -> bool:
+    return isinstance(reason, str) and reason == word  # `==` of any value may do anything
 
 
 def interrupt(process: Process, reason: Any) -> None:
     """End for `reason`: between two messages if it has a `terminate`, else at once."""
     status = process.status
-    if status in (states.DEAD, states.STOPPING):
+    if status >= states.STOPPING:
         return
     if status == states.STARTING:
         _doom(process, reason)
     elif process.callbacks.has_terminate or process.trap_exits:
-        process.deliver_first((states.STOP, reason, None))
+        process.deliver_first((states.EXIT, reason, None))
     elif status == states.RUNNING and process.worker is not None:
         _doom(process, reason)
     elif status == states.RUNNING:  # the signal comes from its own `def` handler
-        process.deliver_first((states.STOP, reason, None))
+        process.deliver_first((states.EXIT, reason, None))
     else:
         begin(process, reason)
 
 
 def kill(process: Process) -> None:
     """End now, with reason ``"killed"``; `terminate` does not run."""
-    if process.status == states.DEAD or process.doomed == KILLED:
+    status = process.status
+    if status >= states.CLOSED:
         return
-    process.doomed = KILLED
+    process.status = states.CLOSED
+    process.doomed = (KILLED,)
     process.mailbox, calls = None, process.mailbox
     _fail_queued(process, calls, KILLED)
-    if process.worker is None and process.status not in (states.RUNNING, states.STARTING):
+    if process.worker is not None:
+        _cancel_until(process, process.worker, _now(process) + process.kernel.kill_grace)
+    elif status not in (states.RUNNING, states.STARTING):
         process.kernel.bury(process, KILLED)
-    elif process.worker is not None:
-        _cancel_until(process, process.kernel.clock.now() + process.kernel.kill_grace)
     # else its own `def` handler is on the stack: it ends when that returns
 
 
@@ -94,7 +103,7 @@ def crashed(process: Process, error: BaseException) -> None:
 
 def begin(process: Process, reason: Any) -> None:
     """Start to end: run `terminate`, then bury."""
-    if process.status in (states.STOPPING, states.DEAD):
+    if process.status >= states.STOPPING:
         return
     process.status = states.STOPPING
     process.reason = reason
@@ -105,10 +114,8 @@ def begin(process: Process, reason: Any) -> None:
     try:
         ending = process.run_callback(process.server.terminate, reason, process.state)
     except BaseException as error:
-        report_terminate_failure(process, error)
+        _terminate_failed(process, error)
         process.kernel.bury(process, reason)
-        if isinstance(error, KeyboardInterrupt):
-            raise
         return
     if asyncio.iscoroutine(ending):
         _await_terminate(process, ending)
@@ -117,16 +124,35 @@ def begin(process: Process, reason: Any) -> None:
 
 
 def _await_terminate(process: Process, ending: Coroutine[Any, Any, Any]) -> None:
+    if process.status != states.STOPPING:  # killed by its own `terminate`
+        ending.close()
+        return
+
     async def run() -> None:
         try:
             await ending
+        except GeneratorExit:
+            raise
         except BaseException as error:
             if process.doomed is None:
-                report_terminate_failure(process, error)
+                _terminate_failed(process, error)
 
     # The old worker may be on the stack (it called us): from here on it is not the worker.
     process.run_as_worker(run(), ending)
     _kill_if_it_clings(process)
+
+
+def _terminate_failed(process: Process, error: BaseException) -> None:
+    """The exit reason stays what it was. Ctrl-C goes its own way to the loop, so that what this
+    death has set going (links, monitors) is not left half done."""
+    report_terminate_failure(process, error)
+    if isinstance(error, KeyboardInterrupt):
+        process.kernel.interrupted(error)
+        process.kernel.loop.call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def worker_ended(
@@ -139,11 +165,12 @@ def worker_ended(
     if process.worker is not task:
         return
     process.worker = None
-    if process.status in (states.DEAD, states.STARTING):
-        return  # buried as a zombie; or `init`, which `Kernel.start` itself waits for
-    if process.doomed == KILLED:
+    status = process.status
+    if status == states.CLOSED:
         process.kernel.bury(process, KILLED)
-    elif process.status == states.STOPPING:
+    elif status in (states.DEAD, states.STARTING):
+        return  # buried as a zombie; or `init`, which `start` itself waits for
+    elif status == states.STOPPING:
         process.kernel.bury(process, process.reason)
     elif process.doomed is not None:
         doom_fulfilled(process)
@@ -152,18 +179,19 @@ def worker_ended(
 
 
 def doom_fulfilled(process: Process) -> None:
-    """The handler that was cancelled has come to its end."""
-    reason = process.doomed
-    if reason == KILLED:
+    """The handler that was cancelled, or killed from inside, has come to its end."""
+    assert process.doomed is not None
+    if process.status >= states.CLOSED:
         process.kernel.bury(process, KILLED)
-    else:
-        process.doomed = None
-        begin(process, reason)
+        return
+    (reason,), process.doomed = process.doomed, None
+    begin(process, reason)
 
 
 def _doom(process: Process, reason: Any) -> None:
-    if process.doomed is None:
-        process.doomed = reason
+    if process.doomed is not None:  # the first signal decides, and cancels once
+        return
+    process.doomed = (reason,)
     if process.worker is not None:
         process.worker.cancel()
         _kill_if_it_clings(process)
@@ -172,35 +200,54 @@ def _doom(process: Process, reason: Any) -> None:
 def _kill_if_it_clings(process: Process) -> None:
     """A worker that neither ends nor obeys is killed after the terminate timeout."""
     limit, worker = process.terminate_timeout, process.worker
-    if limit is None:
+    if limit is None or worker is None:
         return
 
     def clings() -> None:
-        if process.worker is worker and process.status != states.DEAD:
+        if process.worker is worker:
             kill(process)
 
-    process.kernel.alarm.after(limit, clings)
+    deadline = process.kernel.alarm.after(limit, clings)
+    worker.add_done_callback(lambda _task: deadline.cancel())
 
 
-def _cancel_until(process: Process, end: float) -> None:
-    worker = process.worker
-    if worker is None or process.status == states.DEAD:
-        return
-    worker.cancel()
-    if process.kernel.clock.now() < end:
-        process.kernel.alarm.after(KILL_RETRY, lambda: _cancel_until(process, end))
-        return
+def _now(process: Process) -> float:
+    return process.kernel.clock.now()
+
+
+def _cancel_until(process: Process, worker: asyncio.Task[Any], end: float) -> None:
     if worker.done():
         return
+    worker.cancel()
+    left = end - _now(process)
+    if left > 0:
+        again = min(KILL_RETRY, left)
+        process.kernel.alarm.after(again, lambda: _cancel_until(process, worker, end))
+    else:
+        _declare_zombie(process, worker)
+
+
+def _declare_zombie(process: Process, task: asyncio.Task[Any]) -> None:
     process.zombie = True
-    process.kernel.zombies[process.ref] = worker
-    worker.add_done_callback(lambda _task: process.kernel.zombies.pop(process.ref, None))
-    report_zombie(process)
+    process.kernel.add_zombie(process, task)
+    report_zombie(process, task)
     process.kernel.bury(process, KILLED)
+
+
+def abandon_init(process: Process) -> None:
+    """Nobody waits for this `init` any more: gone at once, while its task is still ending."""
+    worker = process.worker
+    if process.starter is not None:
+        process.kernel.unlink(process, process.starter)
+    kill(process)
+    process.kernel.bury(process, KILLED)
+    if worker is not None:
+        process.kernel.see_off(worker)
 
 
 def announce(process: Process, reason: Any) -> None:
     """Tell everybody, after the tables have forgotten the process. Called by `Kernel.bury`."""
+    _drop_timers(process)
     mailbox, process.mailbox = process.mailbox, None
     _fail_queued(process, mailbox, reason)
     for caller in list(process.open_calls or ()):
@@ -218,6 +265,15 @@ def announce(process: Process, reason: Any) -> None:
     _end_tasks(process)
 
 
+def _drop_timers(process: Process) -> None:
+    timers, process.timers = process.timers, None
+    for timer in list(timers or ()):
+        timer.cancel()
+    if process.idle_deadline is not None:
+        process.idle_deadline.cancel()
+        process.idle_deadline = None
+
+
 def _fail_queued(process: Process, mailbox: Any, reason: Any) -> None:
     for kind, _message, caller in mailbox or ():
         if kind == states.CALL and caller is not None:
@@ -227,4 +283,21 @@ def _fail_queued(process: Process, mailbox: Any, reason: Any) -> None:
 def _end_tasks(process: Process) -> None:
     tasks, process.tasks = process.tasks, None
     for task in tasks or ():
+        if task.done():
+            continue
         task.cancel()
+        process.kernel.see_off(task)
+        clings = process.kernel.alarm.after(
+            process.kernel.kill_grace, partial(_task_clings, process, task)
+        )
+        task.add_done_callback(partial(_forget, clings))
+
+
+def _task_clings(process: Process, task: asyncio.Task[Any]) -> None:
+    if not task.done():
+        task.cancel()
+        _declare_zombie(process, task)
+
+
+def _forget(deadline: Deadline, _task: asyncio.Task[Any]) -> None:
+    deadline.cancel()

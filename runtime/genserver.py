@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-from noex.runtime.errors import UnhandledMessageError
+from noex.runtime.current import task_caller
+from noex.runtime.errors import (
+    InvalidOptionError,
+    NoexError,
+    NoProcessError,
+    ProcessKilledError,
+    UnhandledMessageError,
+)
 from noex.runtime.messages import TIMEOUT, Down, Exit, TaskResult
 from noex.runtime.reports import report_unexpected_info
 from noex.runtime.returns import Stop
@@ -15,7 +22,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from noex.runtime.calls import Caller
-    from noex.runtime.deadlines import Deadline
     from noex.runtime.kernel import Kernel
     from noex.runtime.monitors import Monitor
     from noex.runtime.process import Process
@@ -29,16 +35,30 @@ else:
 
 
 class Timer:
-    """A message to come. `cancel()` returns whether it was still to come."""
+    """A message to come. It ends with its process."""
 
-    __slots__ = ("_deadline",)
+    __slots__ = ("_deadline", "_message", "_process")
 
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
+    def __init__(self, process: Process, delay: float, message: Any) -> None:
+        self._process = process
+        self._message = message
+        self._deadline = process.kernel.alarm.after(delay, self._fire)
+        if process.timers is None:
+            process.timers = set()
+        process.timers.add(self)
 
     def cancel(self) -> bool:
-        """Do not deliver it."""
+        """Do not deliver it. Returns whether it was still to come."""
+        self._leave()
         return self._deadline.cancel()
+
+    def _fire(self) -> None:
+        self._leave()
+        self._process.deliver_info(self._message)
+
+    def _leave(self) -> None:
+        if self._process.timers is not None:
+            self._process.timers.discard(self)
 
 
 class GenServer(Generic[S]):
@@ -58,11 +78,11 @@ class GenServer(Generic[S]):
 
     def handle_call(self, message: Any, state: S) -> Any:
         """Answer a `ref.call`. Returns ``(reply, new state)``, `Reply`, `NoReply` or `Stop`."""
-        raise UnhandledMessageError(message)
+        raise UnhandledMessageError(message, f"{type(self).__qualname__}.handle_call")
 
     def handle_cast(self, message: Any, state: S) -> Any:
         """Handle a `ref.cast`. Returns the new state, None (unchanged), `NoReply` or `Stop`."""
-        raise UnhandledMessageError(message)
+        raise UnhandledMessageError(message, f"{type(self).__qualname__}.handle_cast")
 
     def handle_info(self, message: Any, state: S) -> Any:
         """Handle a `ref.send`, or a message of the system. Returns what `handle_cast` may."""
@@ -72,7 +92,7 @@ class GenServer(Generic[S]):
 
     def handle_continue(self, token: Any, state: S) -> Any:
         """Go on after a return with ``continue_with=token``, before any queued message."""
-        raise UnhandledMessageError(token)
+        raise UnhandledMessageError(token, f"{type(self).__qualname__}.handle_continue")
 
     def terminate(self, reason: Any, state: S) -> Any:
         """Clean up. Runs on stop, crash and shutdown, not on a kill."""
@@ -120,7 +140,10 @@ class GenServer(Generic[S]):
 
     @property
     def caller(self) -> Caller | None:
-        """Who waits for the reply to the message being handled (None for a cast)."""
+        """Who waits for the reply to the message being handled (None for a cast).
+
+        In a task that a handler started: who waited for the message that it handled then.
+        """
         return self._process.current_caller()
 
     @property
@@ -134,8 +157,10 @@ class GenServer(Generic[S]):
 
     def send_after(self, delay: float, message: Any) -> Timer:
         """Send `message` to this process's `handle_info` in `delay` seconds."""
-        process = self._process
-        return Timer(process.kernel.alarm.after(delay, lambda: process.deliver_info(message)))
+        if not delay >= 0:
+            raise InvalidOptionError("delay", delay, "seconds, 0 or more")
+        self._refuse_the_dead()
+        return Timer(self._process, delay, message)
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
         """Watch `ref`: exactly one `Down(monitor, ref, reason)` comes to `handle_info`."""
@@ -155,17 +180,45 @@ class GenServer(Generic[S]):
         `TaskResult(task, value, error)` arrives in `handle_info` when it has ended.
         """
         process = self._process
-        task = process.kernel.loop.create_task(coroutine, context=process.own_context().copy())
+        try:
+            self._refuse_the_dead()
+        except NoexError:
+            coroutine.close()
+            raise
+        context = process.own_context().copy()
+        context.run(task_caller.set, process.current_caller())
+        task = process.kernel.loop.create_task(_contained(coroutine), context=context)
         if process.tasks is None:
             process.tasks = set()
         process.tasks.add(task)
-        task.add_done_callback(lambda done: _task_ended(process, done))
+        task.add_done_callback(lambda done: _task_ended(process, coroutine, done))
         return task
 
+    def _refuse_the_dead(self) -> None:
+        """What belongs to a process cannot be made for one that has ended."""
+        process = self._process
+        if not process.is_alive():
+            error = ProcessKilledError if process.zombie else NoProcessError
+            raise error(process.ref)
 
-def _task_ended(process: Process, task: asyncio.Task[Any]) -> None:
-    if process.tasks is not None:
-        process.tasks.discard(task)
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Keep a SystemExit from ending the whole program, as in a handler."""
+    try:
+        return await coroutine
+    except SystemExit as error:
+        raise RuntimeError(f"the task raised {error!r}") from error
+
+
+def _task_ended(
+    process: Process, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[Any]
+) -> None:
+    coroutine.close()  # a task cancelled before its first step never awaited it
+    if process.tasks is None:  # the process is gone
+        if not task.cancelled():
+            task.exception()  # mark it as seen
+        return
+    process.tasks.discard(task)
     if task.cancelled():
         process.deliver_info(TaskResult(task, error=asyncio.CancelledError()))
         return

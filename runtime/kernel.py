@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 from noex.runtime import exits, starting, states
 from noex.runtime.alarm import Alarm
@@ -26,6 +27,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
+from noex.runtime.node_watchers import NodeWatchers
 from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.runtime.ref import Ref
 from noex.runtime.scheduler import Scheduler
@@ -52,6 +54,19 @@ class Remote(Protocol):
     def unlink(self, own: Ref[Any], other: Ref[Any]) -> None: ...
     def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None: ...
     def is_alive(self, ref: Ref[Any]) -> asyncio.Future[bool]: ...
+
+
+_kernels: WeakSet[Kernel] = WeakSet()
+
+
+def _refuse_use_after_fork() -> None:
+    """The loop, the sockets and the threads of a node belong to the parent."""
+    for kernel in _kernels:
+        kernel.guarded = kernel._forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_use_after_fork)
 
 
 class Kernel:
@@ -85,14 +100,18 @@ class Kernel:
         self.alarm = Alarm(self.loop)
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
-        self.zombies: dict[Ref[Any], asyncio.Task[Any]] = {}
+        self.node_watchers = NodeWatchers()
+        self.zombies: dict[asyncio.Task[Any], Ref[Any]] = {}
+        self.leaving: set[asyncio.Task[Any]] = set()  # cancelled tasks of ended processes
         self.dead_letters = 0
-        self.closed: str | None = None  # why nothing may be started any more
+        self.closing = False  # `shutdown` has begun: nothing may be started any more
+        self.closed: str | None = None  # why it cannot be used any more
         self._serial = 0
         self._monitor_serial = 0
         self._obituaries: deque[tuple[Process, Any]] = deque()
         self._burying = False
-        self._pid = os.getpid()
+        self._forked = False
+        _kernels.add(self)
 
     # ------------------------------------------------------------------ addresses
 
@@ -154,18 +173,22 @@ class Kernel:
             message = self.copier(message)
         if not process.deliver((states.CALL, message, caller)):
             raise NoProcessError(ref)
-        if handler is None:
-            return await self._await(caller)
-        handler.waiting_on = process
-        try:
-            return await self._await(caller)
-        finally:
-            handler.waiting_on = None
+        return await self._await_from(handler, caller)
 
     async def await_reply(self, caller: LocalCaller, timeout: float | None) -> Any:
         """Wait for a reply that a call in its caller's turn left open."""
         caller.timeout = timeout
-        return await self._await(caller)
+        return await self._await_from(handler_process(), caller)
+
+    async def _await_from(self, handler: Process | None, caller: LocalCaller) -> Any:
+        """Wait, and let others see for whom, so that a cycle of calls is noticed."""
+        if handler is None:
+            return await self._await(caller)
+        handler.waiting_on = self.find(caller.target)
+        try:
+            return await self._await(caller)
+        finally:
+            handler.waiting_on = None
 
     async def _await(self, caller: LocalCaller) -> Any:
         if caller.timeout is not None and not caller.future.done():
@@ -195,7 +218,7 @@ class Kernel:
     def _post(self, ref: Ref[Any], kind: int, message: Any) -> bool:
         process = ref.process
         if self.guarded:
-            self.check_usable()
+            self._refuse_remains()
             if self.copier is not None:
                 message = self.copier(message)
         if process is None:
@@ -233,6 +256,8 @@ class Kernel:
 
     def exit(self, ref: Ref[Any], reason: Any, sender: Ref[Any] | None = None) -> None:
         """Send an exit signal to `ref`."""
+        if self.guarded:
+            self._refuse_remains()
         if sender is None:
             process = current_process.get()
             sender = process.ref if process is not None and process.kernel is self else None
@@ -246,9 +271,13 @@ class Kernel:
 
     async def stop_process(self, ref: Ref[Any], reason: Any, timeout: float | None) -> None:
         """Stop in mailbox order and wait for the end."""
-        if handler_process() is self.find(ref) is not None:
-            raise CallCycleError(ref)
+        self.check_usable()
+        handler, target = handler_process(), self.find(ref) if self.is_own(ref) else None
+        if target is not None:
+            self._refuse_cycle(handler, target)
         monitor = self.monitor(ref)
+        if handler is not None:
+            handler.waiting_on = target
         try:
             self.ask_to_stop(ref, reason)
             outcome = await monitor.wait(timeout)
@@ -256,6 +285,8 @@ class Kernel:
             raise CallTimeoutError(ref, timeout or 0.0) from None
         finally:
             monitor.cancel()
+            if handler is not None:
+                handler.waiting_on = None
         if isinstance(outcome, str) and outcome == NOPROC:
             raise NoProcessError(ref)
         if isinstance(outcome, str) and outcome == NOCONNECTION and not self.is_own(ref):
@@ -305,6 +336,26 @@ class Kernel:
                 exits.announce(*self._obituaries.popleft())
         finally:
             self._burying = False
+
+    def set_copier(self, copier: Callable[[Any], Any]) -> None:
+        """Send every local message through `copier` from now on."""
+        self.copier = copier
+        self.guarded = True
+
+    def see_off(self, task: asyncio.Task[Any]) -> None:
+        """Keep a cancelled task of an ended process until it is done."""
+        self.leaving.add(task)
+        task.add_done_callback(self.leaving.discard)
+
+    def add_zombie(self, process: Process, task: asyncio.Task[Any]) -> None:
+        """`task` runs on although its process was killed: watch what it does until it is done."""
+        self.zombies[task] = process.ref
+        self.guarded = True
+        task.add_done_callback(self._zombie_gone)
+
+    def _zombie_gone(self, task: asyncio.Task[Any]) -> None:
+        self.zombies.pop(task, None)
+        self.guarded = self.copier is not None or bool(self.zombies) or self._forked
 
     def interrupted(self, error: BaseException) -> None:
         """Ctrl-C came out of a handler."""
@@ -402,14 +453,18 @@ class Kernel:
 
     def check_usable(self) -> None:
         """Raise if the calling code may not use this kernel: a zombie, a fork, a stopped node."""
-        if self.zombies:
-            process = current_process.get()
-            if process is not None and process.zombie:
-                raise ProcessKilledError(process.ref)
+        if self.guarded:
+            self._refuse_remains()
         if self.closed is not None:
             raise NodeStoppedError(self.node_id, self.closed)
-        if os.getpid() != self._pid:
+
+    def _refuse_remains(self) -> None:
+        """Raise for what lives on by mistake: a zombie, or the copy of a node in a fork."""
+        if self._forked:
             raise NodeStoppedError(self.node_id, "it was carried through a fork; start a new one")
+        process = current_process.get()
+        if process is not None and process.zombie:
+            raise ProcessKilledError(process.ref)
 
     def new_life(self, incarnation: int) -> None:
         """The node goes on under a new incarnation; local refs stay valid."""
@@ -419,14 +474,21 @@ class Kernel:
     async def shutdown(self, reason: Any = "shutdown", timeout: float = 10.0) -> None:
         """End all processes: those without a parent first, the youngest first, in order.
 
-        A supervisor ends its own children. What is left after `timeout` seconds is killed.
+        A supervisor ends its own children. What is left after `timeout` seconds is killed. Not to
+        be awaited in a handler, which would wait for its own end (`CallCycleError`).
         """
+        handler = handler_process()
+        if handler is not None:
+            raise CallCycleError(handler.ref)
+        self.closing = True
         end = self.loop.time() + timeout
         for process in reversed(list(self.processes.values())):
             if process.parent is None or self.find(process.parent) is None:
                 await self._end(process, reason, end)
         for process in reversed(list(self.processes.values())):
             await self._end(process, reason, end)
+        if self.leaving:
+            await asyncio.wait(self.leaving, timeout=self.kill_grace)
         self.closed = "it was stopped"
         self.alarm.close()
 

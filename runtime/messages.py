@@ -59,6 +59,57 @@ class NodeDown:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeBusy:
+    """A node's heartbeat or loop is `lag` seconds late; no child is placed there meanwhile."""
+
+    node_id: str
+    incarnation: int
+    lag: float
+    type: str = "node_busy"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdle:
+    """A busy node answers in time again."""
+
+    node_id: str
+    incarnation: int
+    type: str = "node_idle"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """A view was applied; `members` are node ids, the oldest first."""
+
+    epoch: int
+    members: tuple[str, ...]
+    type: str = "view_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """This node hears no quorum: no failovers, no global names until `Thawed`."""
+
+    type: str = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """This node hears a quorum again."""
+
+    type: str = "thawed"
+
+
+@dataclass(frozen=True, slots=True)
+class LifeEnded:
+    """The cluster has removed this life; the node joins again under a new incarnation."""
+
+    incarnation: int
+    reason: str
+    type: str = "life_ended"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResult:
     """A task of `spawn_task` has ended with `value`, or with `error`."""
 

@@ -49,10 +49,16 @@ class Monitor:
             return self.reason
         if self._status == CANCELLED:
             raise RuntimeError(f"{self!r} was cancelled; nothing will be delivered")
+        async with asyncio.timeout(timeout):
+            return await asyncio.shield(self.waiter())
+
+    def waiter(self) -> asyncio.Future[Any]:
+        """What `wait` waits for, to be waited for together with other things."""
         if self._waiter is None:
             self._waiter = self._kernel.loop.create_future()
-        async with asyncio.timeout(timeout):
-            return await asyncio.shield(self._waiter)
+            if self._status == FIRED:
+                self._waiter.set_result(self.reason)
+        return self._waiter
 
     async def __aiter__(self) -> AsyncIterator[Down]:
         """Yield the one `Down`; nothing when the monitor is cancelled."""

@@ -26,16 +26,25 @@ from typing import TYPE_CHECKING, Any, Final
 from noex.runtime import exits
 from noex.runtime.callbacks import Callbacks, is_awaitable
 from noex.runtime.calls import Caller, LocalCaller
-from noex.runtime.current import current_process
+from noex.runtime.current import current_process, task_caller
 from noex.runtime.errors import BadReturnValueError
 from noex.runtime.messages import TIMEOUT
-from noex.runtime.reasons import KILLED
-from noex.runtime.returns import NO_TOKEN, UNCHANGED, Ignore, NoReply, Ok, Reply, Stop, _Next
+from noex.runtime.reports import report_stop
+from noex.runtime.returns import (
+    NO_TOKEN,
+    UNCHANGED,
+    NoReply,
+    Reply,
+    Stop,
+    _Next,
+    is_no_state,
+)
 from noex.runtime.states import (
     CALL,
     CALLBACK_NAMES,
+    CLOSED,
     CONTINUE,
-    DEAD,
+    EXIT,
     IDLE,
     INFO,
     QUEUED,
@@ -46,7 +55,7 @@ from noex.runtime.states import (
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
-    from noex.runtime.genserver import GenServer
+    from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.kernel import Kernel
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
@@ -86,10 +95,12 @@ class Process:
         "ref",
         "server",
         "started_at",
+        "starter",
         "state",
         "status",
         "tasks",
         "terminate_timeout",
+        "timers",
         "trap_exits",
         "waiting_on",
         "watchers",
@@ -120,7 +131,7 @@ class Process:
         self.worker: asyncio.Task[Any] | None = None
         self.caller: Caller | None = None  # of the message being handled
         self.inline = False  # the message being handled is a call in its caller's turn
-        self.doomed: Any = None  # the reason for which the worker was cancelled
+        self.doomed: tuple[Any] | None = None  # the reason for which the handler must end
         self.reason: Any = None
         self.zombie = False
         self.terminate_timeout = kernel.terminate_timeout  # seconds; None: no limit
@@ -132,15 +143,17 @@ class Process:
         self.monitoring: set[Monitor] | None = None  # whom this process monitors
         self.open_calls: set[Caller] | None = None  # taken from the mailbox, not yet answered
         self.tasks: set[asyncio.Task[Any]] | None = None
+        self.timers: set[Timer] | None = None  # of `send_after`, still to come
         self.idle_deadline: Deadline | None = None
         self.started_at = kernel.clock.wall()
+        self.starter: Ref[Any] | None = None  # while `init` runs: the link that `start` made
 
     # ------------------------------------------------------------------ delivery
 
     def deliver(self, item: Item) -> bool:
-        """Append a message. False when the process is dead."""
+        """Append a message. False when the process is dead or killed."""
         status = self.status
-        if status == DEAD:
+        if status >= CLOSED:
             self.kernel.dead_letters += 1
             return False
         mailbox = self.mailbox
@@ -153,10 +166,19 @@ class Process:
         return True
 
     def deliver_first(self, item: Item) -> None:
-        """Put a message before all that are queued (a continuation, an exit signal)."""
-        if self.mailbox is None:
-            self.mailbox = deque()
-        self.mailbox.appendleft(item)
+        """Put a message before all that are queued (a continuation, an exit signal).
+
+        An exit signal comes first of all, and of several the first decides.
+        """
+        if self.status >= CLOSED:
+            return
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.mailbox = deque()
+        if not mailbox or mailbox[0][0] != EXIT:
+            mailbox.appendleft(item)
+        elif item[0] != EXIT:
+            mailbox.insert(1, item)
         if self.status == IDLE:
             self.status = QUEUED
             self.kernel.scheduler.add(self)
@@ -173,6 +195,7 @@ class Process:
         if context is None:
             context = self.context = contextvars.copy_context()
             context.run(current_process.set, self)
+            context.run(task_caller.set, None)
         return context
 
     def run_callback(self, callback: Callable[..., Any], *args: Any) -> Any:
@@ -222,7 +245,7 @@ class Process:
             return OpenReply(caller)
         if type(result) is tuple and len(result) == 2 and self.caller is None:
             reply, state = result
-            if self.status == RUNNING and self.doomed is None and not is_awaitable(reply):
+            if self.status == RUNNING and state is not UNCHANGED and not is_awaitable(reply):
                 self.inline = False
                 self.state = state
                 self._rest()
@@ -242,8 +265,16 @@ class Process:
             self._rest()
         return OpenReply(caller)
 
+    def in_handler(self) -> bool:
+        """Whether the code that asks is the handler in progress, not a task beside it."""
+        if self.worker is None:  # then the handler is on the stack, and nothing beside it runs
+            return self.status == RUNNING
+        return asyncio.current_task(self.kernel.loop) is self.worker
+
     def current_caller(self) -> Caller | None:
         """The caller of the message being handled; made on demand for an inline call."""
+        if not self.in_handler():
+            return task_caller.get()
         if self.caller is None and self.inline:
             self._promise_reply()
         return self.caller
@@ -266,7 +297,7 @@ class Process:
         mailbox = self.mailbox
         while mailbox:
             item = mailbox.popleft()
-            if item[0] == CALL and item[2] is not None and item[2].expired:
+            if item[0] == CALL and item[2] is not None and item[2].is_over():
                 continue
             return item
         return None
@@ -295,6 +326,10 @@ class Process:
         return None
 
     def _start_worker(self, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
+        if self.doomed is not None:  # it was killed before the coroutine began
+            handler.close()
+            exits.doom_fulfilled(self)
+            return
         self.run_as_worker(self._work(item, handler), handler)
 
     def run_as_worker(
@@ -310,10 +345,8 @@ class Process:
         pending: Coroutine[Any, Any, Any] | None = handler
         since_pause = 0
         while True:
-            if pending is not None:
-                since_pause = 0
-                if not await self._await_handler(item, pending):
-                    return
+            if pending is not None and not await self._await_handler(item, pending):
+                return
             if self.status != RUNNING:
                 return
             since_pause += 1
@@ -330,11 +363,18 @@ class Process:
 
     async def _await_handler(self, item: Item, handler: Coroutine[Any, Any, Any]) -> bool:
         """Await one handler. False when the process is on its way out."""
+        caller = self.caller
+        if caller is not None:
+            task_caller.set(caller)  # for the tasks that the handler starts
         try:
             result = await handler
+        except GeneratorExit:  # the loop is gone and with it everything
+            raise
         except BaseException as error:
             exits.crashed(self, error)
             return False
+        if caller is not None:
+            task_caller.set(None)
         self._finish(item, result)
         return self.status == RUNNING
 
@@ -342,12 +382,17 @@ class Process:
 
     def _finish(self, item: Item, result: Any) -> None:
         """Carry out what a handler returned."""
-        kind = item[0]
-        if self.status != RUNNING:  # killed from inside its own handler
-            return
-        if self.doomed is not None:
+        if self.doomed is not None:  # cancelled, or killed from inside its own handler
             exits.doom_fulfilled(self)
-            return
+        elif self.status == RUNNING:
+            try:
+                self._obey(item, result)
+            except Exception as error:  # an awaitable as the reply of a `Stop`, a bad timeout
+                exits.crashed(self, error)
+            self.caller = None
+
+    def _obey(self, item: Item, result: Any) -> None:
+        kind = item[0]
         if type(result) is Stop:
             self._stop_as_told(item, result)
         elif kind == CALL:
@@ -356,11 +401,10 @@ class Process:
             pass
         elif isinstance(result, _Next) and type(result) is not Reply:
             self._follow(result)
-        elif is_awaitable(result) or isinstance(result, Reply | Ok | Ignore):
+        elif is_no_state(result):
             exits.crashed(self, BadReturnValueError(CALLBACK_NAMES[kind], result))
         else:
             self.state = result
-        self.caller = None
 
     def _finish_call(self, item: Item, result: Any) -> None:
         caller = item[2] if item[2] is not None else self.caller
@@ -391,6 +435,7 @@ class Process:
         caller = self.caller
         if item[0] == CALL and caller is not None and stop.reply is not UNCHANGED:
             caller.reply(stop.reply)
+        report_stop(self, stop.reason)
         exits.begin(self, stop.reason)
 
     def _follow(self, result: _Next) -> None:
@@ -439,4 +484,4 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether it still answers: not dead and not killed."""
-        return self.status != DEAD and self.doomed != KILLED
+        return self.status < CLOSED

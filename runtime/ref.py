@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
 
+
+def check_timeout(timeout: Any) -> None:
+    """Refuse what is no time to wait, before anything is done about it."""
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout > 0):
+        raise InvalidOptionError("timeout", timeout, "seconds above 0, or None for no limit")
+
+
 G_co = TypeVar("G_co", covariant=True)
 
 
@@ -79,6 +87,8 @@ class Ref(Generic[G_co]):
         `MessageSerializationError` when `message` cannot travel. A local call that timed out
         before its turn is not executed; a remote one may still be.
         """
+        if timeout is not None and not (type(timeout) is float and timeout > 0):
+            check_timeout(timeout)
         process = self.process
         kernel = self.kernel
         if (
@@ -92,8 +102,6 @@ class Ref(Generic[G_co]):
             if type(reply) is not OpenReply:
                 return reply
             return await kernel.await_reply(reply.caller, timeout)
-        if timeout is not None and not timeout > 0:
-            raise InvalidOptionError("timeout", timeout, "seconds above 0, or None for no limit")
         return await kernel.call(self, message, timeout)
 
     def cast(self, message: Any) -> bool:
@@ -118,6 +126,7 @@ class Ref(Generic[G_co]):
         Raises `NoProcessError` if it is not alive, `CallTimeoutError` after `timeout` seconds
         (it may still stop later).
         """
+        check_timeout(timeout)
         await self.kernel.stop_process(self, reason, timeout)
 
     async def wait(self, timeout: float | None = None) -> Any:

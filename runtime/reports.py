@@ -9,6 +9,8 @@ from noex.runtime.log import get_logger
 from noex.runtime.reasons import is_orderly
 
 if TYPE_CHECKING:
+    import asyncio
+
     from noex.runtime.process import Process
 
 _brief = reprlib.Repr()
@@ -23,7 +25,7 @@ def _exc_info(error: BaseException) -> tuple[type[BaseException], BaseException,
 def _state_for_people(process: Process) -> str:
     try:
         return _brief.repr(process.server.format_status(process.state))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"<format_status failed: {error!r}>"
 
 
@@ -41,9 +43,11 @@ def report_crash(process: Process, error: BaseException) -> None:
     )
 
 
-def report_abnormal_stop(process: Process, reason: Any) -> None:
-    """A process stopped itself for a reason that is no orderly end and no exception."""
-    if not is_orderly(reason) and not isinstance(reason, BaseException):
+def report_stop(process: Process, reason: Any) -> None:
+    """A process stops itself. Worth a record, unless the reason is an orderly end."""
+    if isinstance(reason, BaseException):
+        report_crash(process, reason)
+    elif not is_orderly(reason):
         _log.warning(
             "process_stopped",
             behavior=process.callbacks.behavior,
@@ -64,17 +68,19 @@ def report_terminate_failure(process: Process, error: BaseException) -> None:
     )
 
 
-def report_zombie(process: Process) -> None:
-    """A killed handler still runs after the grace time."""
-    frames = process.worker.get_stack(limit=8) if process.worker is not None else []
-    stack = [f"{f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_name}" for f in frames]
+def report_zombie(process: Process, task: asyncio.Task[Any]) -> None:
+    """A killed handler, or a task of an ended process, still runs after the grace time."""
+    stack = [
+        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        for frame in task.get_stack(limit=8)
+    ]
     _log.error(
         "zombie",
         behavior=process.callbacks.behavior,
         name=process.name,
         ref=str(process.ref),
         stack=stack,
-        advice="the handler swallows CancelledError or blocks; let CancelledError pass",
+        advice="it swallows CancelledError or blocks; let CancelledError pass",
     )
 
 

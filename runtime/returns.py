@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from noex.runtime.errors import UnhandledMessageError
+from noex.runtime.callbacks import is_awaitable
+from noex.runtime.errors import InvalidOptionError, UnhandledMessageError
 
 
 class _Unchanged:
@@ -35,6 +36,8 @@ class _Next:
         continue_with: Any = NO_TOKEN,
         timeout: float | None = None,
     ) -> None:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout == timeout):
+            raise InvalidOptionError("timeout", timeout, "seconds, or None for no timeout")
         self.state = state
         self.continue_with = continue_with
         self.timeout = timeout
@@ -95,3 +98,13 @@ class Ignore:
     """From `init`: do not start, and do not count this as a failure. The class or an instance."""
 
     __slots__ = ()
+
+
+_SPECIAL: Final = (_Next, Stop, Ignore)
+
+
+def is_no_state(value: Any) -> bool:
+    """Whether a handler cannot have meant `value` as its new state."""
+    if isinstance(value, type):  # ``return NoReply`` for ``return NoReply()``
+        return issubclass(value, _SPECIAL)
+    return isinstance(value, _SPECIAL) or is_awaitable(value)

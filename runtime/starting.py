@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 from noex.runtime import exits, states
 from noex.runtime.callbacks import callbacks_of
 from noex.runtime.errors import (
+    BadReturnValueError,
     InitFailedError,
     InitTimeoutError,
     InvalidOptionError,
     NameTakenError,
+    NodeStoppedError,
+    ServerCrashedError,
 )
 from noex.runtime.genserver import GenServer
 from noex.runtime.process import Process
 from noex.runtime.reasons import NORMAL
 from noex.runtime.ref import Ref
-from noex.runtime.returns import UNCHANGED, Ignore, NoReply, Ok, Reply, Stop
+from noex.runtime.returns import UNCHANGED, Ignore, Ok, is_no_state
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -51,11 +54,14 @@ async def start(
     `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
     """
     kernel.check_usable()
+    if kernel.closing:
+        raise NodeStoppedError(kernel.node_id, "it is stopping")
     _check(cls, name, init_timeout)
     process = _enter(kernel, cls, name, parent, fence)
     if terminate_timeout is None or terminate_timeout >= 0:
         process.terminate_timeout = terminate_timeout
     if link_to is not None:
+        process.starter = link_to
         kernel.link(process, link_to)
     return await _initialize(kernel, process, args, kwargs, init_timeout)
 
@@ -96,69 +102,89 @@ async def _initialize(
 ) -> Ref[Any] | None:
     try:
         result = process.own_context().run(process.server.init, *args, **kwargs)
-        if asyncio.iscoroutine(result):
-            result = await _await_init(kernel, process, result, timeout)
-    except Exception as error:
-        if isinstance(error, InitTimeoutError):
-            raise
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
         raise _failed(kernel, process, error) from error
-    except BaseException as error:  # the starter was cancelled, or Ctrl-C: leave nothing behind
-        if process.worker is not None:
-            exits.kill(process)
-        else:
-            kernel.bury(process, error)
-        if isinstance(error, SystemExit):
-            raise _failed(kernel, process, error) from error
+    except BaseException as error:  # Ctrl-C
+        kernel.bury(process, error)
+        kernel.interrupted(error)
         raise
+    if asyncio.iscoroutine(result):
+        try:
+            result = await _await_init(kernel, process, result, timeout)
+        except BaseException:  # whatever it was, nothing is left behind
+            exits.abandon_init(process)
+            raise
     return _up(kernel, process, result)
 
 
 async def _await_init(
     kernel: Kernel, process: Process, coroutine: Coroutine[Any, Any, Any], timeout: float | None
 ) -> Any:
-    async def run() -> Any:
-        return await coroutine
-
-    process.run_as_worker(run(), coroutine)
-    worker = process.worker
+    """Run the coroutine in a task of its own, so that a time limit or a signal can end it."""
+    if process.doomed is not None:
+        coroutine.close()
+        return None
+    process.run_as_worker(_outcome(kernel, coroutine), coroutine)
+    worker, monitor = process.worker, kernel.monitor(process.ref)
     assert worker is not None
-    done, _ = await asyncio.wait({worker}, timeout=timeout)
-    if not done:
-        await _kill_and_wait(kernel, process)
-        raise InitTimeoutError(process.callbacks.behavior, timeout or 0.0)
+    try:
+        # The process may be gone before its task: a killed `init` that clings is a zombie.
+        until = {worker, monitor.waiter()}
+        done, _ = await asyncio.wait(until, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            exits.kill(process)
+            await asyncio.wait({monitor.waiter()}, timeout=kernel.kill_grace + 1.0)
+            raise InitTimeoutError(process.callbacks.behavior, timeout or 0.0)
+    finally:
+        monitor.cancel()
     process.worker = None
     if process.doomed is not None:
-        raise asyncio.InvalidStateError(f"exit signal {process.doomed!r} during init")
-    if worker.cancelled():
-        raise asyncio.InvalidStateError("init was cancelled")
-    return worker.result()
+        return None
+    result, error = (None, asyncio.CancelledError()) if worker.cancelled() else worker.result()
+    if error is not None:
+        raise _failed(kernel, process, error) from error
+    return result
 
 
-async def _kill_and_wait(kernel: Kernel, process: Process) -> None:
-    monitor = kernel.monitor(process.ref)
-    exits.kill(process)
-    worker = process.worker
-    if worker is not None:
-        await asyncio.wait({worker}, timeout=kernel.kill_grace)
-    kernel.bury(process, "killed")
-    monitor.cancel()
+async def _outcome(
+    kernel: Kernel, coroutine: Coroutine[Any, Any, Any]
+) -> tuple[Any, BaseException | None]:
+    """Hold back what a task would let out of the loop or turn into its own cancellation."""
+    try:
+        return await coroutine, None
+    except GeneratorExit:
+        raise
+    except KeyboardInterrupt as error:
+        kernel.interrupted(error)
+        raise
+    except BaseException as error:
+        return None, error
 
 
 def _failed(kernel: Kernel, process: Process, error: BaseException) -> InitFailedError:
-    kernel.bury(process, error if process.doomed is None else process.doomed)
+    _unlink_starter(kernel, process)
+    kernel.bury(process, error if process.doomed is None else process.doomed[0])
     return InitFailedError(process.callbacks.behavior, process.name)
+
+
+def _unlink_starter(kernel: Kernel, process: Process) -> None:
+    """Who starts a process hears of a failure by the exception: no exit signal comes as well."""
+    if process.starter is not None:
+        kernel.unlink(process, process.starter)
 
 
 def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
     if process.doomed is not None:
-        error = asyncio.InvalidStateError(f"exit signal {process.doomed!r} during init")
-        raise _failed(kernel, process, error) from error
+        signal = ServerCrashedError(process.ref, process.doomed[0])
+        raise _failed(kernel, process, signal) from signal
     if result is Ignore or isinstance(result, Ignore):
+        _unlink_starter(kernel, process)
         kernel.bury(process, NORMAL)
         return None
-    if isinstance(result, Stop | Reply | NoReply):
-        error2 = InvalidOptionError("init", result, "return the state, Ok, Ignore, or raise")
-        raise _failed(kernel, process, error2) from error2
+    if is_no_state(result) and type(result) is not Ok:
+        bad = BadReturnValueError("init", result)
+        raise _failed(kernel, process, bad) from bad
+    process.starter = None
     process.status = states.IDLE
     if type(result) is Ok:
         process.state = None if result.state is UNCHANGED else result.state

@@ -11,19 +11,22 @@ IDLE: Final = 1  # nothing to do
 QUEUED: Final = 2  # has messages, waits for its turn on the run queue
 RUNNING: Final = 3  # a handler is running, on the stack or in the worker
 STOPPING: Final = 4  # `terminate` is running
-DEAD: Final = 5
+CLOSED: Final = 5  # killed: takes no messages, its handler is being cancelled
+DEAD: Final = 6
 
 CALL: Final = 0
 CAST: Final = 1
 INFO: Final = 2
 CONTINUE: Final = 3
-STOP: Final = 4
+STOP: Final = 4  # an ordered stop, in its turn
+EXIT: Final = 5  # an exit signal, before all that is queued
 
 CALLBACK_NAMES: Final = (
     "handle_call",
     "handle_cast",
     "handle_info",
     "handle_continue",
+    "handle_stop",
     "handle_stop",
 )
 

@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 
 import pytest
-
 from actors import Actor, AsyncActor, Gate, TidyAsyncActor, run, started
+
 from noex.runtime.kernel import Kernel
 
 REQUEST = contextvars.ContextVar("request", default="none")
