@@ -116,12 +116,10 @@ class Reception:
         self._owing.pop(uid, None)
         if inbound is None or inbound.routing_id is None:
             return []
-        self._drop(inbound.routing_id)
-        return [
-            self._refusal(
-                inbound.routing_id, uid, inbound.connection, Refusal.NOT_ADMITTED, "expelled"
-            )
-        ]
+        routing_id = inbound.routing_id
+        self._drop(routing_id)
+        code = Refusal.NOT_ADMITTED
+        return [self._refusal(routing_id, uid, inbound.connection, code, "expelled")]
 
     def new_life(self, incarnation: int) -> None:
         """Go on as another life: nobody is admitted, all sessions are gone."""

@@ -10,6 +10,9 @@ What is set and why:
   means exactly "not connected", which saves a socket monitor per peer.
 - A high-water mark on the ROUTER above what a session may have under way: a peer that follows the
   protocol never reaches it (it would stop ZeroMQ's heartbeats too), one that does not is stopped.
+- A ZAP domain on the ROUTER, also without a ZAP handler: libzmq then refuses peers that speak
+  ZMTP 1 or 2. Otherwise anything whose first byte is not 0xff, such as an HTTP request, counts as
+  a ZMTP 1 peer that has shaken hands, and keeps its connection for ever.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from noex.transport.wire import HEADER_SIZE, MAX_ANSWER
 
 MAX_SOCKETS: Final = 16384
 ANSWERS_QUEUED: Final = 1024
+ZAP_DOMAIN: Final = b"noex"
 
 
 class UnsupportedLoopError(NoexError, RuntimeError):
@@ -105,6 +109,7 @@ def make_router(
             zmq.BACKLOG: 512,
         },
     )
+    router.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
     return router
 
 
