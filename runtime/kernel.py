@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from noex.runtime import exits, starting, states
+from noex.runtime import ending, exits, starting, states
 from noex.runtime.alarm import Alarm
 from noex.runtime.calls import LocalCaller
 from noex.runtime.clock import Clock, SystemClock
@@ -36,24 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from noex.runtime.process import Process
-
-
-class Remote(Protocol):
-    """What the transport does for refs of other nodes. None of it blocks or raises for a target
-    that is gone; `call` settles the caller, whatever happens."""
-
-    def call(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> None: ...
-    def cancel_call(self, ref: Ref[Any], caller: LocalCaller) -> None: ...
-    def cast(self, ref: Ref[Any], message: Any) -> bool: ...
-    def send(self, ref: Ref[Any], message: Any) -> bool: ...
-    def exit(self, ref: Ref[Any], sender: Ref[Any] | None, reason: Any) -> None: ...
-    def stop(self, ref: Ref[Any], reason: Any) -> None: ...
-    def monitor(self, monitor: Monitor) -> None: ...
-    def demonitor(self, monitor: Monitor) -> None: ...
-    def link(self, own: Ref[Any], other: Ref[Any]) -> None: ...
-    def unlink(self, own: Ref[Any], other: Ref[Any]) -> None: ...
-    def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None: ...
-    def is_alive(self, ref: Ref[Any]) -> asyncio.Future[bool]: ...
+    from noex.runtime.seam import Remote
 
 
 _kernels: WeakSet[Kernel] = WeakSet()
@@ -472,36 +455,5 @@ class Kernel:
         self.lives.add(incarnation)
 
     async def shutdown(self, reason: Any = "shutdown", timeout: float = 10.0) -> None:
-        """End all processes: those without a parent first, the youngest first, in order.
-
-        A supervisor ends its own children. What is left after `timeout` seconds is killed. Not to
-        be awaited in a handler, which would wait for its own end (`CallCycleError`).
-        """
-        handler = handler_process()
-        if handler is not None:
-            raise CallCycleError(handler.ref)
-        self.closing = True
-        end = self.loop.time() + timeout
-        for process in reversed(list(self.processes.values())):
-            if process.parent is None or self.find(process.parent) is None:
-                await self._end(process, reason, end)
-        for process in reversed(list(self.processes.values())):
-            await self._end(process, reason, end)
-        if self.leaving:
-            await asyncio.wait(self.leaving, timeout=self.kill_grace)
-        self.closed = "it was stopped"
-        self.alarm.close()
-
-    async def _end(self, process: Process, reason: Any, end: float) -> None:
-        if process.status == states.DEAD:
-            return
-        monitor = self.monitor(process.ref)
-        exits.interrupt(process, reason)
-        try:
-            await monitor.wait(max(end - self.loop.time(), 0.01))
-        except TimeoutError:
-            exits.kill(process)
-            try:
-                await monitor.wait(self.kill_grace + 1.0)
-            except TimeoutError:
-                self.bury(process, "killed")
+        """End all processes; see `noex.runtime.ending.shutdown`."""
+        await ending.shutdown(self, reason, timeout)

@@ -1,0 +1,52 @@
+"""How the runtime of a node ends: every process in order, and no task left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from noex.runtime import exits, states
+from noex.runtime.current import handler_process
+from noex.runtime.errors import CallCycleError
+from noex.runtime.reasons import KILLED
+
+if TYPE_CHECKING:
+    from noex.runtime.kernel import Kernel
+    from noex.runtime.process import Process
+
+
+async def shutdown(kernel: Kernel, reason: Any, timeout: float) -> None:
+    """End all processes: those without a parent first, the youngest first, in order.
+
+    A supervisor ends its own children. What is left after `timeout` seconds is killed. Not to be
+    awaited in a handler, which would wait for its own end (`CallCycleError`).
+    """
+    handler = handler_process()
+    if handler is not None:
+        raise CallCycleError(handler.ref)
+    kernel.closing = True
+    end = kernel.loop.time() + timeout
+    for process in reversed(list(kernel.processes.values())):
+        if process.parent is None or kernel.find(process.parent) is None:
+            await _end(kernel, process, reason, end)
+    for process in reversed(list(kernel.processes.values())):
+        await _end(kernel, process, reason, end)
+    if kernel.leaving:
+        await asyncio.wait(kernel.leaving, timeout=kernel.kill_grace)
+    kernel.closed = "it was stopped"
+    kernel.alarm.close()
+
+
+async def _end(kernel: Kernel, process: Process, reason: Any, end: float) -> None:
+    if process.status == states.DEAD:
+        return
+    monitor = kernel.monitor(process.ref)
+    exits.interrupt(process, reason)
+    try:
+        await monitor.wait(max(end - kernel.loop.time(), 0.01))
+    except TimeoutError:
+        exits.kill(process)
+        try:
+            await monitor.wait(kernel.kill_grace + 1.0)
+        except TimeoutError:
+            kernel.bury(process, KILLED)
