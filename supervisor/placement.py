@@ -14,8 +14,8 @@ the child's behavior. Among those the selector decides:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from noex.supervisor.errors import DistributedBehaviorNotFoundError, NoAvailableNodeError
@@ -74,6 +74,15 @@ class Placement:
         self._remember(chosen, now)
         return chosen
 
+    def choose_softly(self, wish: Wish, nodes: Sequence[Node], now: float) -> str:
+        """As `choose`; when only excluded nodes are left, one of those is better than none."""
+        try:
+            return self.choose(wish, nodes, now)
+        except NoAvailableNodeError:
+            if not wish.exclude:
+                raise
+            return self.choose(replace(wish, exclude=frozenset()), nodes, now)
+
     def forget(self, node_id: str) -> None:
         """A node is gone: its turns and loads are history."""
         self._turns.pop(node_id, None)
@@ -83,7 +92,7 @@ class Placement:
     def _select(self, wish: Wish, eligible: list[Node], now: float) -> str:
         selector = wish.selector
         ids = [node.id for node in eligible]
-        if isinstance(selector, dict):
+        if isinstance(selector, Mapping):
             return ids[0]  # the only one that is not excluded by `why_not`
         if selector == "local_first":
             local_fits = self.local in ids and not wish.failover
@@ -136,7 +145,7 @@ class Placement:
 
 def why_not(wish: Wish, node: Node) -> str | None:
     """Why this member may not get the child now; None if it may."""
-    if isinstance(wish.selector, dict) and wish.selector["node"] != node.id:
+    if isinstance(wish.selector, Mapping) and wish.selector["node"] != node.id:
         return "is not the node asked for"
     if node.status != "up":
         return f"is {node.status}"
@@ -148,7 +157,7 @@ def why_not(wish: Wish, node: Node) -> str | None:
 
 
 def _require_behavior(wish: Wish, nodes: Sequence[Node], local: str) -> None:
-    if isinstance(wish.selector, dict):
+    if isinstance(wish.selector, Mapping):
         wanted = [node for node in nodes if node.id == wish.selector["node"]]
         if wanted and wish.behavior not in wanted[0].behaviors:
             raise DistributedBehaviorNotFoundError(wish.behavior, wanted[0].id)
@@ -157,7 +166,7 @@ def _require_behavior(wish: Wish, nodes: Sequence[Node], local: str) -> None:
 
 
 def _reasons(wish: Wish, nodes: Sequence[Node]) -> str:
-    if isinstance(wish.selector, dict) and wish.selector["node"] not in {n.id for n in nodes}:
+    if isinstance(wish.selector, Mapping) and wish.selector["node"] not in {n.id for n in nodes}:
         return f"{wish.selector['node']} is not a member"
     found = [f"{node.id} {why_not(wish, node)}" for node in nodes]
     return "; ".join(found[:5]) if found else "there is no member"
@@ -166,5 +175,7 @@ def _reasons(wish: Wish, nodes: Sequence[Node]) -> str:
 def _shown(selector: Any) -> Any:
     """A selector as it can travel in an error: a bare callable by its name."""
     return (
-        selector if isinstance(selector, str | dict) else getattr(selector, "__name__", "callable")
+        selector
+        if isinstance(selector, str | Mapping)
+        else getattr(selector, "__name__", "callable")
     )
