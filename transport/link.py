@@ -17,7 +17,7 @@ known here, or from another session of the same life (one side had expelled the 
 Then the session is broken for good: it could only lose or repeat messages.
 
 Bounds: `queued` bytes (waiting or unacknowledged) never exceed the window, except for a single
-message larger than it; at most `max_in_flight` batches and the receiver's window are under way.
+message larger than it, and for signals; at most `max_in_flight` batches and the receiver's window are under way.
 
 Pure: sockets, timers and ids are the caller's. Every method that may change what is to be done
 returns effects; `deadline` is when `tick` wants to be called.
