@@ -55,18 +55,20 @@ class Door:
         """Who is at the door."""
         return list(self._guests)
 
-    def knock(self, member: Member, address: Address, now: float) -> None:
-        """A request to join; an earlier life of the same node id is forgotten."""
+    def knock(self, member: Member, address: Address, now: float) -> bool:
+        """A request to join; whether it is new. An earlier life of its node id is forgotten."""
         before = self._guests.get(member.uid)
         if before is not None:
             before.address, before.knocked_at = address, now
-            return
+            return False
         for uid in [u for u in self._guests if u[0] == member.node_id]:
             if uid[1] > member.incarnation:
-                return
+                return False
             del self._guests[uid]
-        if len(self._guests) < MAX_GUESTS:
-            self._guests[member.uid] = Guest(member, address, now, now)
+        if len(self._guests) >= MAX_GUESTS:
+            return False
+        self._guests[member.uid] = Guest(member, address, now, now)
+        return True
 
     def forget(self, uid: Uid) -> None:
         """The guest is in, or is to be forgotten."""

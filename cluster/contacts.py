@@ -103,15 +103,14 @@ class Contacts:
 
     def silent_seeds(self, view: View | None, now: float) -> list[str]:
         """Seeds to complain about, each once until it answers."""
-        patience = self._settings.alone_after
-        silent = [
-            c
-            for c in self._contacts.values()
-            if c.seed and not c.complained and now - c.since >= patience and not _is_in(c, view)
-        ]
-        for contact in silent:
-            contact.complained = True
-        return [c.endpoint for c in silent]
+        silent = []
+        for contact in self._contacts.values():
+            if _is_in(contact, view):
+                contact.since = now
+            elif contact.seed and now - contact.since >= self._settings.alone_after:
+                silent += [] if contact.complained else [contact.endpoint]
+                contact.complained = True
+        return silent
 
 
 def _is_in(contact: _Contact, view: View | None) -> bool:

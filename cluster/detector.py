@@ -123,10 +123,9 @@ class Detector:
         """Whether this node was stalled just now and must not judge."""
         return now < self._withhold_until
 
-    def is_linked(self, uid: Uid) -> bool:
-        """Whether the link to a peer stands."""
-        peer = self._peers.get(uid)
-        return peer is not None and peer.linked
+    def has_link(self, endpoint: str) -> bool:
+        """Whether a link to `endpoint` stands."""
+        return endpoint in self._links
 
     def _accusation(self, peer: _Peer) -> Accusation | None:
         if peer.ended is not None:

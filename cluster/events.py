@@ -109,6 +109,13 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Redial:
+    """Dial `endpoint` now, whatever pause was to come: somebody is known to be there again."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetLinks:
     """Keep connections to exactly these control and PUB endpoints."""
 
@@ -177,5 +184,15 @@ class AdminAsked:
 
 
 Effect = (
-    Send | Ask | SetLinks | Applied | BusyChanged | LifeOver | Left | Rejected | Note | AdminAsked
+    Send
+    | Ask
+    | Redial
+    | SetLinks
+    | Applied
+    | BusyChanged
+    | LifeOver
+    | Left
+    | Rejected
+    | Note
+    | AdminAsked
 )

@@ -371,6 +371,9 @@ class Membership:
                 self._send(to, message)
             case ev.Ask(endpoint):
                 self._control.ping(endpoint)
+            case ev.Redial(endpoint):
+                self._control.disconnect(endpoint)
+                self._try(self._control.connect, endpoint)
             case ev.SetLinks(control, pub):
                 self._set_links(control, pub)
             case ev.Applied(view, downs, ups):

@@ -330,9 +330,15 @@ class Views:
             highest = view.highest(member.node_id)
             self._out.send(address, wire.Refused(member.uid, "stale", highest))
         elif self._leads(view):
-            self._door.knock(member._replace(status="up"), address, now)
+            self._knock(member, address, now)
         elif not relayed:
             self._relay(address, member, view)
+
+    def _knock(self, member: Member, address: Address, now: float) -> None:
+        new = self._door.knock(member._replace(status="up"), address, now)
+        endpoint = member.control_endpoint
+        if new and endpoint in self._control and not self.detector.has_link(endpoint):
+            self._out.add(ev.Redial(endpoint))
 
     def _leads(self, view: View) -> bool:
         leader = self._leader.of(view)

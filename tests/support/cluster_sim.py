@@ -67,8 +67,17 @@ class Observer:
 class Process:
     """One operating system process with a node in it."""
 
-    def __init__(self, net: Network, node_id: str, seeds: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        net: Network,
+        node_id: str,
+        seeds: tuple[str, ...],
+        settings: ClusterSettings,
+        listens: bool,
+    ) -> None:
         self.net = net
+        self.settings = settings
+        self.listens = listens
         self.node_id = node_id
         self.seeds = seeds
         self.endpoint = net.endpoint(node_id)
@@ -100,7 +109,7 @@ class Process:
         )
         self.lives.append(Observer(me.uid))
         self.views = Views(
-            me, seeds=self.seeds, contacts=contacts, settings=self.net.settings, now=self.net.now
+            me, seeds=self.seeds, contacts=contacts, settings=self.settings, now=self.net.now
         )
 
     @property
@@ -157,6 +166,10 @@ class Process:
                 self.net.send(self, to, encode(message))
             case ev.Ask(endpoint):
                 self.net.ask(self, endpoint)
+            case ev.Redial(endpoint):
+                kept = frozenset(self.links)
+                self.net.set_links(self, kept - {endpoint})
+                self.net.set_links(self, kept)
             case ev.SetLinks(control, pub):
                 self.net.set_links(self, control)
                 self.pubs = pub
@@ -233,10 +246,34 @@ class Network:
 
     # -- processes ------------------------------------------------------------------------------
 
-    def start(self, node_id: str, seeds: tuple[str, ...] = ()) -> Process:
+    def start(
+        self,
+        node_id: str,
+        seeds: tuple[str, ...] = (),
+        *,
+        settings: ClusterSettings | None = None,
+    ) -> Process:
         if self.at(self.endpoint(node_id)) is not None:
             raise ValueError(f"{node_id} runs")
-        process = Process(self, node_id, tuple(self.endpoint(s) for s in seeds if s != node_id))
+        return self._launch(node_id, seeds, settings, listens=True)
+
+    def start_unreachable(self, node_id: str, seeds: tuple[str, ...]) -> Process:
+        """A process that advertises an address at which it does not listen."""
+        return self._launch(node_id, seeds, None, listens=False)
+
+    def set_incarnations_back(self, to: int) -> None:
+        self._incarnation = to
+
+    def _launch(
+        self,
+        node_id: str,
+        seeds: tuple[str, ...],
+        settings: ClusterSettings | None,
+        *,
+        listens: bool,
+    ) -> Process:
+        endpoints = tuple(self.endpoint(s) for s in seeds)
+        process = Process(self, node_id, endpoints, settings or self.settings, listens)
         self.processes.append(process)
         self._keep_ticking(process)
         self.later(self.rng.random() * PULSE, lambda: self._pulse(process))
@@ -249,7 +286,9 @@ class Network:
 
     def at(self, endpoint: str) -> Process | None:
         """Who listens there."""
-        return next((p for p in self.processes if p.alive and p.endpoint == endpoint), None)
+        return next(
+            (p for p in self.processes if p.alive and p.listens and p.endpoint == endpoint), None
+        )
 
     def living(self) -> list[Process]:
         return [p for p in self.processes if p.alive]
@@ -395,7 +434,7 @@ class Network:
         if not process.alive:
             return
         self.later(PULSE, lambda: self._pulse(process))
-        if not process.thread_runs:
+        if not process.thread_runs or not process.listens:
             return
         lag = 0.0 if process.busy_since is None else self.now - process.busy_since
         uid, standing = process.uid, process.views.standing
@@ -430,7 +469,7 @@ class Network:
         for p in self.living():
             view = p.view
             shown = (
-                f"{view.lineage.node_id}/{view.lineage.epoch % 100000}#{view.epoch - view.lineage.epoch} "
+                f"{view.lineage.node_id}#{view.epoch - view.lineage.epoch} "
                 f"{[(m.node_id, m.incarnation) for m in view.members]} gone={dict(view.gone)}"
                 if view
                 else "no view"
