@@ -344,11 +344,12 @@ def _lines_run(children: int) -> int:
         lines += kind == "line" and "noex" in frame.f_globals["__name__"]
         return trace
 
+    before = sys.gettrace()  # a coverage run traces too, and is to go on
     sys.settrace(trace)
     try:
         b.begin().stop()
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return lines
 
 
