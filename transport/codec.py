@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from msgpack import Packer, Unpacker, unpackb  # type: ignore[import-untyped]
+from msgpack import Packer, Unpacker, unpackb
 
 from noex.runtime import messages
 from noex.runtime.errors import MessageSerializationError

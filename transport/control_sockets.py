@@ -44,7 +44,7 @@ _SUB_RECONNECT_MS = (100, 1000)
 def new_context() -> zmq.Context[Socket]:
     """A context of one I/O thread, with room for a large mesh and no lingering."""
     context: zmq.Context[Socket] = zmq.Context()
-    limit = cast(int, context.get(zmq.SOCKET_LIMIT))
+    limit = int(context.get(zmq.SOCKET_LIMIT))
     context.set(zmq.MAX_SOCKETS, min(_MAX_SOCKETS, limit))
     return context
 

@@ -60,7 +60,8 @@ def test_an_unknown_name_says_what_to_do():
 
 
 @pytest.mark.parametrize(
-    ("name", "cls"), [("", Worker), (7, Worker), ("x" * 129, Worker), ("w", object), ("w", Worker())]
+    ("name", "cls"),
+    [("", Worker), (7, Worker), ("x" * 129, Worker), ("w", object), ("w", Worker())],
 )
 def test_wrong_arguments_are_named(name, cls):
     with pytest.raises(InvalidOptionError):
