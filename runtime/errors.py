@@ -82,7 +82,10 @@ class ServerCrashedError(NoexError):
         super().__init__(ref, reason)
 
     def describe(self) -> str:
-        return f"{self.args[0]} ended before it replied, reason {self.args[1]!r}"
+        ref, reason = self.args
+        noex = isinstance(reason, NoexError)
+        said = f"{type(reason).__name__}: {reason}" if noex else repr(reason)
+        return f"{ref} ended before it replied, reason {said}"
 
 
 class CallTimeoutError(NoexError, TimeoutError):

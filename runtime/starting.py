@@ -132,6 +132,7 @@ async def _await_init(
         until = {worker, monitor.waiter()}
         done, _ = await asyncio.wait(until, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not done:
+            _unlink_starter(kernel, process)
             exits.kill(process)
             await asyncio.wait({monitor.waiter()}, timeout=kernel.kill_grace + 1.0)
             raise InitTimeoutError(process.callbacks.behavior, timeout or 0.0)
