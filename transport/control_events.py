@@ -86,11 +86,12 @@ ControlEvent = Received | LinkUp | LinkDown | DialRefused | Pulse | Pong
 class ControlSettings:
     """Times in seconds, sizes in bytes. Raises `InvalidOptionError` for a value that cannot work.
 
-    A stopped peer is noticed after `heartbeat_timeout`; a killed one within milliseconds.
+    A stopped peer is noticed after at most `heartbeat_interval` and `heartbeat_timeout` together;
+    a killed one within milliseconds.
     """
 
     pulse_interval: float = 1.0
-    heartbeat_interval: float = 0.5
+    heartbeat_interval: float = 1.0
     heartbeat_timeout: float = 2.0
     handshake_timeout: float = 3.0
     dial_timeout: float = 3.0

@@ -36,7 +36,7 @@ from noex.transport.control_events import (
     LinkDown,
     LinkUp,
 )
-from noex.transport.control_hub import Hub
+from noex.transport.control_hub import Drain, Hub
 from noex.transport.control_names import Names
 
 _DRAIN = 256
@@ -79,6 +79,7 @@ class Link:
         self._seams = seams
         self._dealer: sockets.Socket | None = None
         self._monitor: sockets.Socket | None = None
+        self._watched: list[int] = []
         self._connecting: socket.socket | None = None
         self._dial = Dial(
             backoff_min=settings.dial_backoff_min,
@@ -187,14 +188,18 @@ class Link:
         except zmq.ZMQError:  # out of sockets or file descriptors: try again later
             self._tell(Lost(attempt))
             return
-        seams.hub.watch(sockets.fd_of(self._dealer), self._drain_dealer)
-        seams.hub.watch(sockets.fd_of(self._monitor), self._drain_monitor)
+        self._watch(sockets.fd_of(self._dealer), self._drain_dealer)
+        self._watch(sockets.fd_of(self._monitor), self._drain_monitor)
+
+    def _watch(self, fd: int, drain: Drain) -> None:
+        self._seams.hub.watch(fd, drain)
+        self._watched.append(fd)
 
     def _close_dealer(self, linger: float) -> None:
         if self._dealer is None or self._monitor is None:
             return
-        self._seams.hub.unwatch(sockets.fd_of(self._dealer))
-        self._seams.hub.unwatch(sockets.fd_of(self._monitor))
+        while self._watched:
+            self._seams.hub.unwatch(self._watched.pop())
         sockets.close_dealer(self._dealer, linger)
         self._dealer = None
         self._monitor = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from typing import cast
 
 import zmq
@@ -37,6 +38,7 @@ _WATCHED = (
     | zmq.EVENT_CLOSED
 )
 _MAX_SOCKETS = 16_384
+_PULSE_HEARTBEAT = 5  # these links say nothing of up and down: it only clears what is half open
 _NO_RECONNECT_MS = 24 * 3600 * 1000
 _SUB_RECONNECT_MS = (100, 1000)
 
@@ -58,14 +60,14 @@ def open_router(context: zmq.Context[Socket], settings: ControlSettings) -> Sock
 
 def open_publisher(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
     """The PUB that carries our pulses. Few wait for a slow subscriber: old pulses are worthless."""
-    publisher = _open(context, zmq.PUB, settings)
+    publisher = _open(context, zmq.PUB, settings, slower=_PULSE_HEARTBEAT)
     publisher.setsockopt(zmq.SNDHWM, 100)
     return publisher
 
 
 def open_subscriber(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
     """The SUB for all peers' pulses; libzmq reconnects it by itself."""
-    subscriber = _open(context, zmq.SUB, settings)
+    subscriber = _open(context, zmq.SUB, settings, slower=_PULSE_HEARTBEAT)
     subscriber.setsockopt(zmq.MAXMSGSIZE, settings.max_pulse + 4096)
     subscriber.setsockopt(zmq.RECONNECT_IVL, _SUB_RECONNECT_MS[0])
     subscriber.setsockopt(zmq.RECONNECT_IVL_MAX, _SUB_RECONNECT_MS[1])
@@ -93,10 +95,19 @@ def open_dealer(
 def close_dealer(dealer: Socket, linger: float) -> None:
     """Close a DEALER and its monitor, in the only order that cannot hang."""
     monitor = dealer._monitor_socket
-    dealer.disable_monitor()
+    with suppress(zmq.ZMQError):  # the context was ended elsewhere
+        dealer.disable_monitor()
     if monitor is not None:
         monitor.close(0)
-    dealer.close(round(linger * 1000))
+    close_socket(dealer, linger)
+
+
+def close_socket(sock: Socket, linger: float) -> None:
+    """Close; what was sent last has `linger` seconds to leave."""
+    try:
+        sock.close(round(linger * 1000))
+    except zmq.ZMQError:  # the context was ended elsewhere, and takes no option any more
+        sock.close()
 
 
 def read_monitor(monitor: Socket) -> int | None:
@@ -172,16 +183,15 @@ def connect_result(sock: socket.socket) -> int:
 
 
 def _open(
-    context: zmq.Context[Socket], kind: zmq.SocketType | int, settings: ControlSettings
+    context: zmq.Context[Socket], kind: int, settings: ControlSettings, *, slower: int = 1
 ) -> Socket:
     sock: Socket = context.socket(kind)
     try:
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.MAXMSGSIZE, settings.max_message + 64)
         sock.setsockopt(zmq.HANDSHAKE_IVL, _ms(settings.handshake_timeout))
-        sock.setsockopt(zmq.HEARTBEAT_IVL, _ms(settings.heartbeat_interval))
-        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(settings.heartbeat_timeout))
-        sock.setsockopt(zmq.HEARTBEAT_TTL, max(100, _ms(settings.heartbeat_timeout)))
+        sock.setsockopt(zmq.HEARTBEAT_IVL, _ms(slower * settings.heartbeat_interval))
+        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(slower * settings.heartbeat_timeout))
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
     except BaseException:
         sock.close(0)

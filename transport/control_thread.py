@@ -196,10 +196,10 @@ class ControlThread:
             link.close(self._settings.linger)
         self._links.clear()
         if self._router is not None:
-            self._router.close(round(self._settings.linger * 1000))
+            sockets.close_socket(self._router, self._settings.linger)
         for sock in (self._publisher, self._subscriber):
             if sock is not None:
-                sock.close(0)
+                sockets.close_socket(sock, 0.0)
         self._hub.close()
         if self._owns_context and self._context is not None:
             self._context.term()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noex.transport.control_backlog import Backlog
@@ -113,6 +113,7 @@ def test_only_the_last_refusal_waits() -> None:
 kinds = st.sampled_from(["flip", "refused", "pulse", "received", "take"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(kinds, st.integers(0, 1)), max_size=200), st.booleans())
 def test_any_history_reads_as_ups_and_downs_in_turn(history, starts_up: bool) -> None:
     backlog, read = Backlog(SETTINGS), []

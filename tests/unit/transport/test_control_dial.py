@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noex.transport.control_dial import (
@@ -168,6 +168,7 @@ def test_results_of_an_earlier_attempt_are_ignored() -> None:
 events = st.sampled_from([TimePassed, ProbeAccepted, ProbeRefused, ProbeFailed, Shaken, Lost])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(events, st.booleans(), st.floats(0, 5)), max_size=60), st.floats(0, 0.99))
 def test_any_schedule_keeps_the_invariants(schedule, jitter) -> None:
     dial, now = make_dial(jitter), 0.0

@@ -6,7 +6,7 @@ import math
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noex.transport.control_frames import (
@@ -27,11 +27,13 @@ from noex.transport.control_frames import (
 U64 = (1 << 64) - 1
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_data_survives_the_wire(data: bytes) -> None:
     assert read_frame(data_frame(data)) == (DATA, data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, U64), st.text(max_size=50), st.integers(0, U64), st.floats(0, 1e6))
 def test_ping_and_pong_survive_the_wire(token, node_id, incarnation, lag) -> None:
     kind, body = read_frame(ping_frame(token))
@@ -59,6 +61,7 @@ def test_another_version_kind_or_size_is_refused(frame: bytes) -> None:
         read_frame(frame)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_random_bytes_are_no_ping_and_no_pong(body: bytes) -> None:
     if len(body) != 8:

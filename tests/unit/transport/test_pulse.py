@@ -6,7 +6,7 @@ import math
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noex.runtime.errors import MessageSerializationError
@@ -34,6 +34,7 @@ def pulse_of(*head: object) -> bytes:
     return MAGIC + msgpack.packb(head)
 
 
+@settings(deadline=None)
 @given(
     st.text(min_size=1, max_size=60),
     st.integers(0, U64),
@@ -53,6 +54,7 @@ def test_sequences_arrive_as_tuples() -> None:
     assert decode_pulse(frame, LIMIT).fields == {"behaviors": ("x", "y")}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"GET / HTTP/1.1\r\n\r\n")
 @example(MAGIC)
@@ -64,6 +66,7 @@ def test_random_bytes_are_refused(noise: bytes) -> None:
             decode_pulse(frame, LIMIT)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_pulse_is_read_or_refused_and_nothing_else(data) -> None:
     frame = bytearray(encode_pulse("a@h:1", 7, 9, 0.25, pack_fields({"epoch": 3}, LIMIT)))
