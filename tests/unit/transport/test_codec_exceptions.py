@@ -199,6 +199,18 @@ def test_attributes_travel_under_any_name() -> None:
     assert arrived.args == ("x",)
 
 
+def test_a_lost_argument_does_not_use_up_the_depth_of_the_next() -> None:
+    deep: Any = 1
+    for _ in range(60):
+        deep = [deep]
+    lost: Any = Closed()
+    for _ in range(60):
+        lost = [lost]
+    assert back(ValueError(lost, deep)).args[1] == deep
+    cyclic = raised(ValueError(lost), ValueError(lost))
+    assert back([cyclic, deep])[1] == deep
+
+
 def test_many_lost_arguments_make_a_bounded_number_of_notes() -> None:
     arrived = back(ValueError(*[Closed()] * 500))
     assert len(arrived.args) == 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import tracemalloc
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
@@ -192,7 +192,27 @@ def test_claims_of_absent_items_cost_no_memory(form: bytes, size: int, header: b
 
 def test_a_count_in_place_of_bytes_makes_no_buffer() -> None:
     for tag in (4, 5, 6, 7, 10):
-        assert isinstance(outcome(b"\xc1\x03" + msgpack.packb([tag, 1 << 40])), DecodeError)
+        for count in (0, 1_000_000, 1 << 40):
+            assert isinstance(outcome(b"\xc1\x03" + msgpack.packb([tag, count])), DecodeError)
+
+
+def test_a_key_without_a_value_is_an_error() -> None:
+    assert outcome(b"\xc1\x03" + msgpack.packb([23, "a", 1])) == {"a": 1}
+    assert isinstance(outcome(b"\xc1\x03" + msgpack.packb([23, "a", 1, "b"])), DecodeError)
+
+
+@settings(max_examples=300, deadline=None)
+@given(wild)
+def test_only_what_could_be_sent_is_ever_received(value: Any) -> None:
+    for form in (b"", b"\xc1\x01", b"\xc1\x02", b"\xc1\x03"):
+        arrived = outcome(form + msgpack.packb(value))
+        assert repr(outcome(CODEC.encode(arrived))) == repr(arrived)
+
+
+def test_a_timestamp_of_msgpack_is_a_datetime() -> None:
+    stamp = msgpack.packb(msgpack.Timestamp(5))
+    for data in (stamp, b"\xc1\x01" + stamp, b"\xc1\x03" + stamp):
+        assert outcome(data) == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
 
 
 def test_limits_hold_on_arrival() -> None:

@@ -120,6 +120,37 @@ def test_generic_slotted_frozen_and_keyword_dataclasses_travel() -> None:
     assert CODEC.decode(CODEC.encode(Box(item=(1, [2])))) == Box(item=(1, [2]))
 
 
+def test_slots_of_a_parent_and_properties_are_filled_through_their_descriptors() -> None:
+    @dataclass(slots=True)
+    class Parent:
+        x: int
+
+    @message
+    @dataclass
+    class Child(Parent):
+        y: int
+
+    arrived = CODEC.decode(CODEC.encode(Child(1, 2)))
+    assert arrived == Child(1, 2)
+    assert vars(arrived) == {"y": 2}
+
+
+def test_a_name_that_now_means_an_enum_builds_no_object() -> None:
+    @dataclass
+    class First:
+        x: int
+
+    class Second(Enum):
+        A = 1
+
+    register(First, "taken")
+    data = CODEC.encode(First(1))
+    register(Second, "taken")
+    with pytest.raises(UnknownTypeError):
+        CODEC.decode(data)
+    assert CODEC.decode(CODEC.encode(Second.A)) is Second.A
+
+
 def test_a_field_that_is_not_set_is_refused() -> None:
     @message
     @dataclass
