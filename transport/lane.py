@@ -197,12 +197,16 @@ class UserLane:
             return
         self._is_stopped = True
         try:
-            self._perform(self._reception.acknowledge())
-            self._drain_soon()
-            await self._linger(linger)
-            self._perform(self._reception.acknowledge())
+            await self.flush(linger)
         finally:
             self._close()
+
+    async def flush(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until the peers have acknowledged all that is queued."""
+        self._perform(self._reception.acknowledge())
+        self._drain_soon()
+        await self._linger(timeout)
+        self._perform(self._reception.acknowledge())
 
     async def _linger(self, seconds: float) -> None:
         if seconds <= 0 or self._router is None or self._is_empty():
@@ -213,7 +217,9 @@ class UserLane:
                 await self._emptied.wait()
         except TimeoutError:
             left = sum(outlet.session.queued for outlet in self._outlets.values())
-            self._log.warning("lane_stopped_with_messages_queued", bytes=left, waited=seconds)
+            self._log.warning("lane_not_flushed", bytes=left, waited=seconds)
+        finally:
+            self._emptied = None
 
     def _is_empty(self) -> bool:
         return not any(outlet.session.queued for outlet in self._outlets.values())
