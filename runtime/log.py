@@ -21,7 +21,8 @@ def _to_record(
     name = event.get("event", "")
     details = " ".join(f"{key}={value!r}" for key, value in event.items() if key != "event")
     line = f"{name} {details}" if details else str(name)
-    return (line.replace("%", "%%"),), {"extra": {"noex": dict(event)}, "exc_info": exc_info}
+    # Without arguments `logging` does not look for "%" in the line.
+    return (line,), {"extra": {"noex": dict(event)}, "exc_info": exc_info}
 
 
 def get_logger(**bound: Any) -> Any:

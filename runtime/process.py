@@ -399,7 +399,7 @@ class Process:
             self._finish_call(item, result)
         elif result is None:
             pass
-        elif isinstance(result, _Next) and type(result) is not Reply:
+        elif type(result) is NoReply:
             self._follow(result)
         elif is_no_state(result):
             exits.crashed(self, BadReturnValueError(CALLBACK_NAMES[kind], result))

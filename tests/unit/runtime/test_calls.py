@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from actors import Actor, AsyncActor, Gate, Mute, raises, run, started, turns, until
+
 from noex.runtime.errors import (
     CallCycleError,
     CallTimeoutError,
@@ -118,9 +119,7 @@ def test_without_a_network_other_nodes_are_not_reachable() -> None:
         far = kernel.ref_for("b@127.0.0.1:1", 1, 1)
         with pytest.raises(NodeNotReachableError) as caught:
             await far.call("?")
-        assert caught.value.node_id == "b@127.0.0.1:1" and isinstance(
-            caught.value, ConnectionError
-        )
+        assert caught.value.node_id == "b@127.0.0.1:1" and isinstance(caught.value, ConnectionError)
         assert await far.is_alive() is False
         assert await far.wait() == "noconnection"
 

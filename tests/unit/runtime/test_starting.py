@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from actors import Actor, Gate, Mute, run, started, turns, until
+
 from noex.runtime.errors import (
     BadReturnValueError,
     InitFailedError,
