@@ -47,6 +47,7 @@ class Contacts:
         self._own = own
         self._settings = settings
         self._contacts: dict[str, _Contact] = {}
+        self._present = _Present(None)
         for endpoint in seeds:
             self.add(endpoint, now, seed=True)
         for endpoint in others:
@@ -91,32 +92,46 @@ class Contacts:
         endpoints = []
         self._contacts = {e: c for e, c in self._contacts.items() if c.until > now}
         for contact in self._contacts.values():
-            if contact.due <= now and not _is_in(contact, view):
-                contact.due = now + contact.pause * (0.5 + chance)
-                contact.pause = min(2 * contact.pause, self._settings.hello_cap)
-                endpoints.append(contact.endpoint)
+            if contact.due > now:
+                continue
+            if self._is_in(contact, view):
+                contact.due = now + self._settings.hello_cap
+                continue
+            contact.due = now + contact.pause * (0.5 + chance)
+            contact.pause = min(2 * contact.pause, self._settings.hello_cap)
+            endpoints.append(contact.endpoint)
         return endpoints
 
     def wanted(self, view: View | None) -> set[str]:
         """The endpoints to keep a link to."""
-        return {c.endpoint for c in self._contacts.values() if not _is_in(c, view)}
+        return {c.endpoint for c in self._contacts.values() if not self._is_in(c, view)}
 
     def silent_seeds(self, view: View | None, now: float) -> list[str]:
         """Seeds to complain about, each once until it answers."""
         silent = []
         for contact in self._contacts.values():
-            if _is_in(contact, view):
+            if self._is_in(contact, view):
                 contact.since = now
             elif contact.seed and now - contact.since >= self._settings.alone_after:
                 silent += [] if contact.complained else [contact.endpoint]
                 contact.complained = True
         return silent
 
+    def _is_in(self, contact: _Contact, view: View | None) -> bool:
+        if self._present.view is not view:
+            self._present = _Present(view)
+        return self._present.has(contact)
 
-def _is_in(contact: _Contact, view: View | None) -> bool:
-    if view is None:
-        return False
-    return any(
-        m.control_endpoint == contact.endpoint or (contact.uid and m.node_id == contact.uid[0])
-        for m in view.members
-    )
+
+class _Present:
+    """Who is in a view, for quick answers: asked for each contact at each tick."""
+
+    def __init__(self, view: View | None) -> None:
+        self.view = view
+        members = view.members if view else ()
+        self._endpoints = {m.control_endpoint for m in members}
+        self._nodes = {m.node_id for m in members}
+
+    def has(self, contact: _Contact) -> bool:
+        known = contact.uid is not None and contact.uid[0] in self._nodes
+        return known or contact.endpoint in self._endpoints

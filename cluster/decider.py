@@ -57,6 +57,8 @@ class Leader:
 
     def prune(self, view: View, now: float) -> None:
         """Forget what is stale, or about lives that are not in the view."""
+        if not (self._leaves or self._sent or self._reports):
+            return
         members = {m.uid for m in view.members}
         self._leaves = {uid: w for uid, w in self._leaves.items() if uid in members}
         self._sent = {uid: s for uid, s in self._sent.items() if uid in members}

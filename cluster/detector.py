@@ -109,6 +109,7 @@ class Detector:
         self._settings = settings
         self._peers: dict[Uid, _Peer] = {}
         self._links: dict[str, float] = {}  # endpoint -> since when a link stands
+        self._verdicts: list[Accusation] | None = None
         self._looked_at = now
         self._withhold_until = now
 
@@ -117,7 +118,10 @@ class Detector:
     @property
     def accusations(self) -> list[Accusation]:
         """Whom this observer holds for down."""
-        return [a for a in map(self._accusation, self._peers.values()) if a is not None]
+        if self._verdicts is None:  # asked at every event, and rarely another than before
+            judged = map(self._accusation, self._peers.values())
+            self._verdicts = [a for a in judged if a is not None]
+        return self._verdicts
 
     def withholds(self, now: float) -> bool:
         """Whether this node was stalled just now and must not judge."""
@@ -145,6 +149,7 @@ class Detector:
         for member in members:
             peers[member.uid] = self._peers.get(member.uid) or self._meet(member, now)
         self._peers = peers
+        self._verdicts = None
 
     def _meet(self, member: Member, now: float) -> _Peer:
         endpoint = member.control_endpoint
@@ -156,6 +161,7 @@ class Detector:
 
     def link_up(self, endpoint: str, at: float) -> None:
         """Our dial was answered. By whom, the answer to a question will tell (`answered`)."""
+        self._verdicts = None
         self._links[endpoint] = at
         for peer in self._at(endpoint):
             peer.linked = peer.ever_linked = True
@@ -164,6 +170,7 @@ class Detector:
 
     def link_down(self, endpoint: str, at: float) -> None:
         """Our connection is lost."""
+        self._verdicts = None
         self._links.pop(endpoint, None)
         for peer in self._at(endpoint):
             peer.linked = False
@@ -171,6 +178,7 @@ class Detector:
 
     def refused(self, endpoint: str) -> None:
         """Nobody listens there."""
+        self._verdicts = None
         for peer in self._at(endpoint):
             if not peer.linked:
                 peer.refused = True
@@ -182,6 +190,7 @@ class Detector:
 
     def answered(self, endpoint: str, uid: Uid, at: float) -> None:
         """The process at `endpoint` has said which life it is."""
+        self._verdicts = None
         for peer in self._at(endpoint):
             if peer.uid == uid:
                 self.life_sign(uid, at)
@@ -201,6 +210,8 @@ class Detector:
         if peer is None:
             return
         peer.heard_at = max(peer.heard_at, at)
+        if peer.silent or peer.ended is not None:
+            self._verdicts = None
         peer.silent = False
         if peer.linked and at > peer.linked_at and peer.ended == CONNECTION_CLOSED:
             peer.ended = None
@@ -222,6 +233,7 @@ class Detector:
         for peer in self._peers.values():
             if peer.uid[0] == uid[0] and peer.uid[1] < uid[1]:
                 peer.ended = SUPERSEDED
+                self._verdicts = None
 
     def _lag(self, peer: _Peer, loop_lag: float, at: float) -> None:
         peer.loop_lag = loop_lag
@@ -238,6 +250,7 @@ class Detector:
         if gap <= self._settings.stall_after:
             return []
         self._withhold_until = now + self._settings.stall_grace
+        self._verdicts = None
         for peer in self._peers.values():
             peer.heard_at = now
             peer.lost_at = now
@@ -252,6 +265,7 @@ class Detector:
         if self.withholds(now):
             return []
         findings: list[Finding] = []
+        self._verdicts = None
         for peer in self._peers.values():
             findings += self._judge(peer, now)
         return findings

@@ -305,8 +305,11 @@ class Membership:
         if self._views is None:
             return
         self._described_at = self._clock.now()
-        fields = pulse_fields(self._describe(), self._views.standing, self._uptime())
-        self._control.set_pulse(**fields)
+        try:
+            fields = pulse_fields(self._describe(), self._views.standing, self._uptime())
+            self._control.set_pulse(**fields)
+        except Exception as error:  # a bad description must not silence the node
+            self._complain("bad_description", self.node_id, reason=repr(error))
 
     # -- events in ------------------------------------------------------------------------------
 

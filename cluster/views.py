@@ -32,6 +32,7 @@ from noex.cluster.detector import Detector, Finding, Stalled
 from noex.cluster.events import Address, Effect, EndOfLife, Event
 from noex.cluster.joining import Joining
 from noex.cluster.leaving import Leaving
+from noex.cluster.links import Links
 from noex.cluster.messages import Envelope
 from noex.cluster.outbox import MAX_REMEMBERED, Outbox, Standing
 from noex.cluster.settings import ClusterSettings
@@ -73,12 +74,12 @@ class Views:
         self._joining = Joining(me.uid, settings, now)
         self._door = Door(settings)
         self._leader = Leader(me, self.detector, settings)
-        self._control: frozenset[str] = frozenset()
-        self._pub: frozenset[str] = frozenset()
+        self._links = Links(me.control_endpoint)
         self._relayed: dict[Uid, Address] = {}
         self._strangers: set[str] = set()
         self._leaving = Leaving(settings.alert_every)
         self._wall_ms = 0
+        self._links.soon()
         self._out = Outbox(me.uid, settings.cluster)
 
     # -- the one entrance -----------------------------------------------------------------------
@@ -92,8 +93,9 @@ class Views:
         if not self._ended:
             self._seek(now)
             self._decide(now)
-        if not self._ended:
-            self._link()
+        rare = not isinstance(event, ev.PulseSeen | ev.Tick)
+        if not self._ended and (rare or self._links.due(now)):
+            self._link(now)
         return self._out.take()
 
     @property
@@ -116,11 +118,11 @@ class Views:
                 self._heard(address, message, at, now)
             case ev.PulseSeen():
                 self._pulse(event, now)
-            case ev.LinkUp(endpoint, at) if endpoint in self._control:
+            case ev.LinkUp(endpoint, at) if endpoint in self._links:
                 self._link_up(endpoint, at, now)
-            case ev.LinkDown(endpoint, at) if endpoint in self._control:
+            case ev.LinkDown(endpoint, at) if endpoint in self._links:
                 self.detector.link_down(endpoint, at)
-            case ev.DialRefused(endpoint) if endpoint in self._control:
+            case ev.DialRefused(endpoint) if endpoint in self._links:
                 self.detector.refused(endpoint)
                 self._joining.lost(endpoint)
             case ev.Answered(endpoint, uid, at):
@@ -142,18 +144,14 @@ class Views:
     def _others(self, view: View) -> list[Member]:
         return [m for m in view.members if m.uid != self.me.uid]
 
-    def _link(self) -> None:
-        control = self._contacts.wanted(self.view) | self._door.endpoints
-        pub: set[str] = set()
-        if self.view is not None:
-            others = self._others(self.view)
-            control |= {m.control_endpoint for m in others}
-            pub = {m.pub_endpoint for m in others if m.pub_endpoint}
-        wanted = frozenset(control - {self.me.control_endpoint, ""})
-        if wanted != self._control or pub != self._pub:
-            self.detector.forget_links(self._control - wanted)
-            self._control, self._pub = wanted, frozenset(pub)
-            self._out.add(ev.SetLinks(self._control, self._pub))
+    def _link(self, now: float) -> None:
+        peers = self._others(self.view) if self.view else []
+        others = self._contacts.wanted(self.view) | self._door.endpoints
+        before = self._links.control
+        changed = self._links.want(peers, others, now)
+        if changed is not None:
+            self.detector.forget_links(before - changed.control)
+            self._out.add(changed)
 
     # -- what is heard --------------------------------------------------------------------------
 
@@ -337,7 +335,7 @@ class Views:
     def _knock(self, member: Member, address: Address, now: float) -> None:
         new = self._door.knock(member._replace(status="up"), address, now)
         endpoint = member.control_endpoint
-        if new and endpoint in self._control and not self.detector.has_link(endpoint):
+        if new and endpoint in self._links and not self.detector.has_link(endpoint):
             self._out.add(ev.Redial(endpoint))
 
     def _leads(self, view: View) -> bool:
@@ -473,6 +471,7 @@ class Views:
             if reason == HEARTBEAT_TIMEOUT:  # it may live: tell it when it can be reached again
                 self._contacts.add(member.control_endpoint, now, keep=REMEMBERED)
         self._out.add(ev.Applied(view, tuple(downs), ups))
+        self._links.soon()
 
     # -- the end of a life ----------------------------------------------------------------------
 
