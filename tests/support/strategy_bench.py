@@ -75,6 +75,7 @@ class Bench:
     machine: StrategyMachine = field(init=False)
     alive: dict[FakeRef, None] = field(default_factory=dict)
     flying: dict[tuple[str, int], StartChild] = field(default_factory=dict)
+    silent: dict[tuple[str, int], str] = field(default_factory=dict)
     begun: set[tuple[str, int]] = field(default_factory=set)
     stopping: dict[tuple[str, int], StopChild] = field(default_factory=dict)
     timers: list[tuple[float, ScheduleRetry]] = field(default_factory=list)
@@ -116,6 +117,7 @@ class Bench:
     def _end(self, child_id: str, reason: Any) -> ChildExited:
         ref = self.ref(child_id)
         del self.alive[ref]
+        self.stopping.pop((child_id, ref.generation), None)
         return ChildExited(child_id, ref.generation, reason)
 
     def lose(self, node_id: str) -> Bench:
@@ -125,6 +127,9 @@ class Bench:
         for key, stop in list(self.stopping.items()):
             if stop.node_id == node_id:
                 del self.stopping[key]
+        for key in [key for key, silent in self.silent.items() if silent == node_id]:
+            del self.silent[key]
+            self.flying.pop(key, None)
         return self.feed(NodeLost(node_id))
 
     def ask(self, request: type, subject: Any) -> int:
@@ -249,7 +254,10 @@ class Bench:
     def _conclude(self, action: StartChild, outcome: str) -> None:
         child_id, generation = action.child_id, action.generation
         node_id = self.nodes.get(child_id, HOME)
-        if outcome != "unknown":
+        if outcome == "unknown":
+            self.silent[child_id, generation] = node_id
+        else:
+            self.silent.pop((child_id, generation), None)
             del self.flying[child_id, generation]
             if outcome != "ok":
                 self.stopping.pop((child_id, generation), None)
@@ -274,13 +282,15 @@ class Bench:
         if action.ref is not None:
             assert action.ref.generation == action.generation
         self.stopping[action.child_id, action.generation] = action
-        if action.child_id not in self.held_stops:
+        dead = action.ref is not None and action.ref not in self.alive
+        if dead or action.child_id not in self.held_stops:
             self._stopped(action)
 
     def _stopped(self, action: StopChild) -> None:
         del self.stopping[action.child_id, action.generation]
         self.alive.pop(action.ref, None)
         self.flying.pop((action.child_id, action.generation), None)
+        self.silent.pop((action.child_id, action.generation), None)
         self._queue.append(ChildGone(action.child_id, action.generation, action.reason))
 
     def _schedule(self, action: ScheduleRetry) -> None:
