@@ -164,10 +164,12 @@ class GenServer(Generic[S]):
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
         """Watch `ref`: exactly one `Down(monitor, ref, reason)` comes to `handle_info`."""
+        self._refuse_the_dead()
         return self._process.kernel.monitor(ref, self._process)
 
     def link(self, ref: Ref[Any]) -> None:
         """Tie this process and `ref` together: when one ends, the other gets an exit signal."""
+        self._refuse_the_dead()
         self._process.kernel.link(self._process, ref)
 
     def unlink(self, ref: Ref[Any]) -> None:
@@ -198,7 +200,7 @@ class GenServer(Generic[S]):
         """What belongs to a process cannot be made for one that has ended."""
         process = self._process
         if not process.is_alive():
-            error = ProcessKilledError if process.zombie else NoProcessError
+            error = NoProcessError if process.doomed is None else ProcessKilledError
             raise error(process.ref)
 
 

@@ -387,7 +387,7 @@ class Kernel:
 
     def link(self, process: Process, ref: Ref[Any]) -> None:
         """Tie `process` to `ref`, both ways. A target that is gone answers with an exit signal."""
-        if ref == process.ref:
+        if ref == process.ref or not process.is_alive():
             return
         if not self.is_own(ref):
             self.add_link(process, ref)

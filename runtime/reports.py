@@ -70,18 +70,28 @@ def report_terminate_failure(process: Process, error: BaseException) -> None:
 
 def report_zombie(process: Process, task: asyncio.Task[Any]) -> None:
     """A killed handler, or a task of an ended process, still runs after the grace time."""
-    stack = [
-        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-        for frame in task.get_stack(limit=8)
-    ]
     _log.error(
         "zombie",
         behavior=process.callbacks.behavior,
         name=process.name,
         ref=str(process.ref),
-        stack=stack,
+        stack=_stack(task),
         advice="it swallows CancelledError or blocks; let CancelledError pass",
     )
+
+
+def _stack(task: asyncio.Task[Any]) -> list[str]:
+    """Where a task stands, down to what it awaits (`Task.get_stack` knows the top alone)."""
+    lines: list[str] = []
+    waiting: Any = task.get_coro()
+    while waiting is not None and len(lines) < 32:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is None:
+            break
+        code = frame.f_code
+        lines.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+    return lines
 
 
 def report_unexpected_info(process: Process, message: Any) -> None:
