@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from noex.transport.control_hub import Drain, Hub
 from noex.transport.control_names import Names
 
 _DRAIN = 256
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class LinkSeams:
@@ -56,6 +58,7 @@ class LinkSeams:
         names: Names,
         routing_id: Callable[[], bytes],
         clock: Callable[[], float],
+        complain: Callable[[str, Exception], None],
     ) -> None:
         self.context = context
         self.settings = settings
@@ -65,6 +68,7 @@ class LinkSeams:
         self.names = names
         self.routing_id = routing_id
         self.clock = clock
+        self.complain = complain
 
 
 class Link:
@@ -149,8 +153,8 @@ class Link:
         self._address = (found, self._port)
         try:
             self._connecting = sockets.start_connect(self._address)
-        except OSError:  # out of file descriptors: try again later
-            self._tell(ProbeFailed(attempt))
+        except OSError as error:
+            self._probed(attempt, error.errno or errno.EIO)
             return
         fd = self._connecting.fileno()
         self._seams.hub.watch(fd, self._read_probe, writable=True)
@@ -161,15 +165,20 @@ class Link:
         attempt = self._dial.attempt
         error = sockets.connect_result(self._connecting)
         self._end_probe()
-        if error != 0:
-            self._seams.names.forget(self._host)
+        self._probed(attempt, error)
+        return False
+
+    def _probed(self, attempt: int, error: int) -> None:
         if error == 0:
             self._tell(ProbeAccepted(attempt))
-        elif error == errno.ECONNREFUSED:
+            return
+        self._seams.names.forget(self._host)
+        if error == errno.ECONNREFUSED:
             self._tell(ProbeRefused(attempt))
-        else:
-            self._tell(ProbeFailed(attempt))
-        return False
+            return
+        if error in _EXHAUSTED:
+            self._seams.complain(self.endpoint, OSError(error, os.strerror(error)))
+        self._tell(ProbeFailed(attempt))
 
     def _end_probe(self) -> None:
         if self._connecting is not None:
@@ -185,7 +194,8 @@ class Link:
             self._dealer, self._monitor = sockets.open_dealer(
                 seams.context, seams.settings, endpoint, seams.routing_id()
             )
-        except zmq.ZMQError:  # out of sockets or file descriptors: try again later
+        except zmq.ZMQError as error:  # out of sockets or file descriptors: try again later
+            seams.complain(self.endpoint, error)
             self._tell(Lost(attempt))
             return
         self._watch(sockets.fd_of(self._dealer), self._drain_dealer)

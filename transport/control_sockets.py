@@ -15,6 +15,7 @@ Options that are not obvious:
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from contextlib import suppress
 from typing import cast
@@ -162,12 +163,17 @@ def endpoint_of(address: Address) -> str:
 
 
 def start_connect(address: Address) -> socket.socket:
-    """Begin a non-blocking TCP connect to a numeric address."""
+    """Begin a non-blocking TCP connect to a numeric address.
+
+    Raises OSError if it failed at once (no route, no file descriptor left, refused by this host).
+    """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.connect_ex(address)
+        error = sock.connect_ex(address)
+        if error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            raise OSError(error, os.strerror(error))
     except BaseException:
         sock.close()
         raise
@@ -177,9 +183,14 @@ def start_connect(address: Address) -> socket.socket:
 def connect_result(sock: socket.socket) -> int:
     """The errno of a finished connect, 0 for success."""
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error == 0 and sock.getsockname() == sock.getpeername():
-        return errno.ECONNREFUSED  # TCP met itself: the free port was chosen as our own source
-    return error
+    if error != 0:
+        return error
+    try:
+        if sock.getsockname() == sock.getpeername():
+            return errno.ECONNREFUSED  # TCP met itself: a free port was chosen as our own source
+    except OSError as gone:
+        return gone.errno or errno.ENOTCONN
+    return 0
 
 
 def _open(

@@ -164,6 +164,7 @@ class ControlThread:
             names=self._names,
             routing_id=self._next_routing_id,
             clock=time.monotonic,
+            complain=self._note_dial,
         )
         self._pulse_due = time.monotonic()
         self._on_started(port, pub_port)
@@ -360,6 +361,10 @@ class ControlThread:
             self.stopping = self._terminated = True
             return
         self._note("control_thread_error", "%s: %s", type(error).__name__, error, trace=error)
+
+    def _note_dial(self, endpoint: str, error: Exception) -> None:
+        text = "cannot dial %s: %s; a peer takes about 8 open files, see ulimit -n"
+        self._note("control_dial_failed", text, endpoint, error)
 
     def _note(self, event: str, text: str, *args: object, trace: Exception | None = None) -> None:
         """One line a minute and kind: what strangers send must not fill the log."""

@@ -233,6 +233,24 @@ def test_a_port_where_nobody_listens_is_refused_again_and_again() -> None:
     asyncio.run(main())
 
 
+def test_an_address_without_a_route_is_no_evidence_and_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with Rig("a") as a, Rig("b") as b:
+            no_name = "x" * 70
+            for host in ("255.255.255.255", "[::2]", no_name):
+                a.lane.connect(f"tcp://{host}:1")
+            await a.link(b.endpoint)
+            await a.until(lambda: a.lane.stats().pulses_sent >= 5)
+            assert a.lane.stats().links == 4
+            assert a.of(DialRefused) == []
+
+    with caplog.at_level(logging.DEBUG, "noex"):
+        asyncio.run(main())
+    assert caplog.records == []
+
+
 def test_a_peer_that_restarts_on_its_port_within_100_ms_is_linked_again() -> None:
     async def main() -> None:
         async with Rig("a") as a:
