@@ -37,8 +37,9 @@ def sleeps(text: str) -> Iterator[int]:
 
 def is_poll(node: ast.AST) -> bool:
     """Whether this is a loop that ends at a deadline."""
-    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-    return isinstance(node, ast.While) and any("deadline" in name for name in names)
+    if not isinstance(node, ast.While):
+        return False
+    return any("deadline" in part.id for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
 def is_wait(seconds: ast.expr, shortest: float) -> bool:

@@ -269,7 +269,7 @@ def test_libzmq_alone_loses_what_is_sent_beside_a_half_open_connection() -> None
                 for n in range(20):
                     dealer.send(b"%d" % n, zmq.NOBLOCK)
                 await until(lambda: proxy.forwarded >= before + 70, "they have left")
-                await asyncio.sleep(0.2)  # for an absence there is nothing to wait for
+                await asyncio.sleep(0.2)  # sleep: for an absence there is nothing to wait for
                 assert router.poll(0) == 0
             dealer.close()
             router.close()
@@ -418,6 +418,39 @@ def test_stop_gives_up_lingering_in_time() -> None:
             a.lane.send(b.uid, b"x")
             async with asyncio.timeout(5):
                 await a.lane.stop(linger=0.1)
+
+    run(main)
+
+
+def test_flush_waits_for_every_waiter_and_ends_when_the_peer_is_expelled() -> None:
+    async def main() -> None:
+        async with peers("a", "b") as (a, b):
+            a.lane.admit(b.uid, b.endpoint)
+            a.lane.send(b.uid, b"x")
+            waiting = [asyncio.ensure_future(a.lane.flush(30.0)) for _ in range(2)]
+            b.lane.admit(a.uid, a.endpoint)
+            await asyncio.wait_for(asyncio.gather(*waiting), 10)
+            assert a.lane.queued(b.uid) == 0
+            b.lane.expel(a.uid)
+            a.lane.send(b.uid, b"never taken")
+            last = asyncio.ensure_future(a.lane.flush(30.0))
+            await until(lambda: a.troubles, "a is told")
+            a.lane.expel(b.uid)
+            await asyncio.wait_for(last, 10)
+
+    run(main)
+
+
+def test_two_lanes_that_stop_together_do_not_wait_in_vain() -> None:
+    async def main() -> None:
+        async with peers("a", "b") as (a, b):
+            introduce(a, b)
+            for n in range(20):
+                a.lane.send(b.uid, b"%d" % n)
+                b.lane.send(a.uid, b"%d" % n)
+            await until(lambda: len(b.received(a)) == len(a.received(b)) == 20, "both")
+            async with asyncio.timeout(10):
+                await asyncio.gather(a.lane.stop(linger=30), b.lane.stop(linger=30))
 
     run(main)
 

@@ -260,7 +260,7 @@ def test_a_peer_that_does_not_read_fills_the_window_and_no_more() -> None:
                     if header.kind == wire.BATCH:
                         ack = wire.pack_ack(A[1], header.connection, header.seq)
                         slow.socket.send_multipart([routing_id, ack])
-                        await asyncio.sleep(0.001)
+                        await asyncio.sleep(0.001)  # sleep: the sender reads the ack meanwhile
                 assert sender.send(B, b"room")
 
     run(main)
