@@ -34,7 +34,7 @@ OnTrouble = Callable[[Uid, str], None]
 
 _SLICE_BATCHES: Final = 64
 _SLICE_BYTES: Final = 1024 * 1024
-_FAREWELL_MS: Final = 50  # for the last acknowledgements
+_FAREWELL: Final = 0.02
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
@@ -65,6 +65,7 @@ class UserLane:
         self.node_id, self.incarnation = node_id, incarnation
         self.host, self.port, self.cluster = host, port, cluster
         self.settings = settings if settings is not None else LaneSettings()
+        self._max_message = self.settings.max_message
         self._on_messages, self._on_trouble = on_messages, on_trouble
         self._secure = secure
         self._given_context = context
@@ -86,7 +87,8 @@ class UserLane:
         self._drain_handle: asyncio.Handle | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
-        self._emptied: asyncio.Event | None = None  # set while `stop` lingers
+        self._emptied = asyncio.Event()
+        self._flushers = 0  # how many wait for it
         self._is_stopped = False
         self._log = get_logger(node=node_id, lane="user")
         self._throttle = Throttle()
@@ -153,6 +155,7 @@ class UserLane:
         outlet = self._outlets.pop(uid, None)
         if outlet is not None:
             outlet.close()
+            self._progressed()
         self._perform(self._reception.expel(uid))
         self._drain_soon()
 
@@ -165,13 +168,10 @@ class UserLane:
         outlet = self._outlets.get(uid)
         if outlet is None:
             return False
-        if len(data) > self.settings.max_message:
-            raise MessageSerializationError(
-                "send",
-                "message",
-                f"it has {len(data)} bytes, max_message is {self.settings.max_message}",
-            )
-        if not outlet.session.offer(data, signal=signal):
+        if len(data) > self._max_message:
+            reason = f"it has {len(data)} bytes, max_message is {self._max_message}"
+            raise MessageSerializationError("send", "message", reason)
+        if not outlet.offer(data, signal):
             return False
         if not outlet.is_dirty:
             outlet.is_dirty = True
@@ -197,35 +197,39 @@ class UserLane:
             return
         self._is_stopped = True
         try:
-            await self.flush(linger)
+            if linger > 0:
+                await self._part(linger)
         finally:
             self._close()
 
     async def flush(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until the peers have acknowledged all that is queued."""
-        self._perform(self._reception.acknowledge())
-        self._drain_soon()
-        await self._linger(timeout)
-        self._perform(self._reception.acknowledge())
-
-    async def _linger(self, seconds: float) -> None:
-        if seconds <= 0 or self._router is None or self._is_empty():
+        if self._router is None or self._is_empty():
             return
-        self._emptied = asyncio.Event()
+        self._emptied.clear()
+        self._flushers += 1
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout):
                 await self._emptied.wait()
         except TimeoutError:
             left = sum(outlet.session.queued for outlet in self._outlets.values())
-            self._log.warning("lane_not_flushed", bytes=left, waited=seconds)
+            self._log.warning("lane_not_flushed", bytes=left, waited=timeout)
         finally:
-            self._emptied = None
+            self._flushers -= 1
+
+    async def _part(self, linger: float) -> None:
+        self._acknowledge()
+        await self.flush(linger)
+        self._acknowledge()
+        # A DEALER whose connection is gone has also lost what it had not read yet. So that our
+        # peers need not wait for acknowledgements in vain, they get a moment to read the last.
+        await asyncio.sleep(min(linger, _FAREWELL))
 
     def _is_empty(self) -> bool:
         return not any(outlet.session.queued for outlet in self._outlets.values())
 
     def _progressed(self) -> None:
-        if self._emptied is not None and self._is_empty():
+        if self._flushers and self._is_empty():
             self._emptied.set()
 
     def _close(self) -> None:
@@ -252,7 +256,7 @@ class UserLane:
             self._loop.remove_reader(self._descriptor)
             self._descriptor = -1
         if self._router is not None:
-            self._router.close(_FAREWELL_MS)
+            self._router.close(0)
             self._router = None
 
     def _make_dealer(self, routing_id: bytes) -> zmq.Socket[bytes]:
@@ -310,9 +314,11 @@ class UserLane:
             self._hello_timer = self._loop.call_at(deadline, self._turn_away)
 
     def _acknowledge(self) -> None:
-        self._ack_timer = None
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         self._perform(self._reception.acknowledge())
-        self._drain()
+        self._drain_soon()
 
     def _turn_away(self) -> None:
         self._hello_timer = None

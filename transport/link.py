@@ -17,7 +17,8 @@ known here, or from another session of the same life (one side had expelled the 
 Then the session is broken for good: it could only lose or repeat messages.
 
 Bounds: `queued` bytes (waiting or unacknowledged) never exceed the window, except for a single
-message larger than it, and for signals; at most `max_in_flight` batches and the receiver's window are under way.
+message larger than it, and for signals; at most `max_in_flight` batches and about the receiver's
+window are under way.
 
 Pure: sockets, timers and ids are the caller's. Every method that may change what is to be done
 returns effects; `deadline` is when `tick` wants to be called.
@@ -96,6 +97,7 @@ class Outbound:
         "_attempts",
         "_cluster",
         "_flying",
+        "_has_ended",
         "_jitter",
         "_next",
         "_numbers",
@@ -145,8 +147,9 @@ class Outbound:
         self._flying = 0  # cost of _unacked; queued == _flying + _pending_cost
         self._attempts = 0
         self._used_at = 0.0
+        self._has_ended = False  # BROKEN or CLOSED; enum members are slow to reach in `offer`
 
-    def offer(self, data: bytes, *, signal: bool = False) -> bool:
+    def offer(self, data: bytes, signal: bool = False) -> bool:
         """Queue one message. False: the window is full, or the session has ended.
 
         A signal (a reply, a Down) goes beyond the window: each answers for something that was
@@ -156,7 +159,7 @@ class Outbound:
         queued = self.queued
         if queued and queued + cost > self._window and not signal:
             return False
-        if self.phase is Phase.BROKEN or self.phase is Phase.CLOSED:
+        if self._has_ended:
             return False
         self.queued = queued + cost
         self._pending_cost += cost
@@ -247,7 +250,7 @@ class Outbound:
         return []
 
     def _end(self, phase: Phase) -> list[Effect]:
-        self.phase, self.deadline = phase, None
+        self.phase, self.deadline, self._has_ended = phase, None, True
         self._pending, self._unacked = [], deque()
         self.queued = self._flying = self._pending_cost = 0
         return [Hangup()]

@@ -44,6 +44,7 @@ class Outlet:
         "_timer",
         "endpoint",
         "is_dirty",
+        "offer",
         "session",
     )
 
@@ -59,6 +60,7 @@ class Outlet:
     ) -> None:
         self.session, self.endpoint = session, endpoint
         self.is_dirty = False
+        self.offer = session.offer
         self._loop, self._make_dealer = loop, make_dealer
         self._tell, self._progressed = tell, progressed
         self._socket: zmq.Socket[bytes] | None = None

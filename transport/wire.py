@@ -246,11 +246,8 @@ def unpack_batch(frame: bytes, max_messages: int) -> list[Message]:
         lengths.byteswap()
     if start + sum(lengths) != len(frame):
         raise WireError(Refusal.BAD_FRAME, "the lengths of a batch do not add up")
-    return _cut(frame, list(accumulate(lengths, initial=start)))
-
-
-def _cut(frame: bytes, edges: list[int]) -> list[Message]:
-    if len(frame) < _VIEW_FROM:
-        return [frame[a:b] for a, b in pairwise(edges)]
+    edges = pairwise(accumulate(lengths, initial=start))
+    if len(frame) < _VIEW_FROM or max(lengths) < _VIEW_FROM:
+        return [frame[a:b] for a, b in edges]
     view = memoryview(frame)
-    return [frame[a:b] if b - a < _VIEW_FROM else view[a:b] for a, b in pairwise(edges)]
+    return [frame[a:b] if b - a < _VIEW_FROM else view[a:b] for a, b in edges]
