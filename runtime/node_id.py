@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from noex.runtime.errors import InvalidNodeIdError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,62}")
-_HOST = re.compile(
-    r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}(%[\w.]+)?\]"
-)
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?"  # `_` as in a container's name
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_IPV4 = re.compile(r"[0-9.]+")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]{2,45})(%[A-Za-z0-9_.]+)?\]")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")  # one spelling for each port: ids are compared as text
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
 
 
 class NodeAddress(NamedTuple):
@@ -47,11 +50,23 @@ def parse_node_id(text: object) -> NodeAddress:
         raise InvalidNodeIdError(text, "there is no port in it")
     if not _NAME.fullmatch(name):
         raise InvalidNodeIdError(text, "the name must be 1 to 63 of letters, digits, '_', '.', '-'")
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         raise InvalidNodeIdError(text, f"{host!r} is not a host name or address (IPv6 in brackets)")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+    if not _PORT.fullmatch(port) or int(port) > 65535:
         raise InvalidNodeIdError(text, f"the port must be a number from 0 to 65535, not {port!r}")
     return NodeAddress(name, host, int(port))
+
+
+def _is_host(host: str) -> bool:
+    bracketed = _IPV6.fullmatch(host)
+    try:
+        if bracketed:
+            IPv6Address(bracketed[1])
+        elif _IPV4.fullmatch(host):
+            IPv4Address(host)
+    except ValueError:
+        return False
+    return bracketed is not None or (len(host) <= 253 and _HOST.fullmatch(host) is not None)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,174 @@
+"""Nobody starves: neither other processes, nor the rest of the loop. Counted in turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from actors import Actor, AsyncActor, run, started
+
+from noex.runtime.genserver import GenServer
+from noex.runtime.kernel import Kernel
+from noex.runtime.process import WORKER_SLICE
+from noex.runtime.scheduler import MESSAGES_PER_SLICE
+
+
+class Feeds(GenServer[int]):
+    """Sends itself the next message with each one, for ever."""
+
+    def init(self) -> int:
+        return 0
+
+    def handle_cast(self, message: Any, state: int) -> int:
+        self.ref.cast("more")
+        return state + 1
+
+
+class FeedsAsync(Feeds):
+    """The same in coroutines that never wait for anything."""
+
+    async def handle_cast(self, message: Any, state: int) -> int:
+        self.ref.cast("more")
+        return state + 1
+
+
+class FeedsMixed(Feeds):
+    """Plain handlers inside a worker."""
+
+    async def handle_info(self, message: Any, state: int) -> None:
+        self.ref.cast("more")
+
+
+async def laps(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cls", [Feeds, FeedsAsync, FeedsMixed])
+def test_a_process_that_feeds_itself_lets_the_loop_go_round(cls: type[Any]) -> None:
+    # A worker whose handlers never suspended kept the loop to itself.
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, cls)
+        ref.cast("more")
+        ref.send("more")
+        await laps(20)
+        assert ref.process.state >= 20  # it did go on in each of them
+        ref.exit("kill")
+
+    run(main)
+
+
+@pytest.mark.parametrize("cls", [Feeds, FeedsAsync])
+def test_a_process_that_feeds_itself_lets_others_have_their_turn(cls: type[Any]) -> None:
+    async def main(kernel: Kernel) -> None:
+        greedy = await started(kernel, cls)
+        other = await started(kernel, Actor)
+        greedy.cast("more")
+        await laps(3)
+        for _ in range(20):
+            before = greedy.process.state
+            other.cast("queue it")  # so that the call takes the long way, behind the greedy one
+            await other.call("hello")
+            assert greedy.process.state - before <= 6 * max(MESSAGES_PER_SLICE, WORKER_SLICE)
+        greedy.exit("kill")
+
+    run(main)
+
+
+@pytest.mark.parametrize("cls", [Actor, AsyncActor])
+def test_a_flooded_process_delays_another_by_slices_only(cls: type[Any]) -> None:
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        flooded = await started(kernel, cls, seen=seen)
+        other = await started(kernel, Actor)
+        for n in range(20_000):
+            flooded.cast(n)
+        other.cast("queue it")
+        assert await other.call("hello") == "hello"
+        assert len(seen) <= 4 * MESSAGES_PER_SLICE
+        flooded.exit("kill")
+
+    run(main)
+
+
+def test_callers_in_a_loop_give_way_to_the_loop() -> None:
+    # Calls to idle processes run at once; the budget for that is one for all callers together.
+    async def main(kernel: Kernel) -> None:
+        calls = 0
+        refs = [await started(kernel, Actor) for _ in range(50)]
+
+        async def ask(ref: Any) -> None:
+            nonlocal calls
+            while True:
+                ref.process.server.seen.clear()
+                await ref.call("?")
+                calls += 1
+
+        tasks = [asyncio.create_task(ask(ref)) for ref in refs]
+        counts = []
+        for _ in range(5):
+            await asyncio.sleep(0)
+            counts.append(calls)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert counts[-1] > counts[0]  # and the loop went round: we are here
+
+    run(main)
+
+
+def test_every_caller_has_its_turn() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Actor)
+        counts = [0] * 20
+
+        async def ask(n: int) -> None:
+            while True:
+                await ref.call(n)
+                counts[n] += 1
+
+        tasks = [asyncio.create_task(ask(n)) for n in range(20)]
+        while min(counts) < 20:  # the limit of `run` is the deadline
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert min(counts) >= 20
+
+    run(main)
+
+
+def test_the_budget_for_calls_at_once_is_renewed_with_each_round_of_the_loop() -> None:
+    async def main(kernel: Kernel) -> None:
+        scheduler = kernel.scheduler
+        assert scheduler.may_inline()
+        scheduler._inline_end = 1e-9  # spent
+        assert not scheduler.may_inline() and not scheduler.may_inline()
+        await asyncio.sleep(0)
+        assert scheduler.may_inline()
+
+    run(main)
+
+
+def test_a_keyboard_interrupt_in_one_process_does_not_stop_the_others() -> None:
+    async def main() -> Any:
+        kernel = Kernel()
+        ref, other = await started(kernel, Actor), await started(kernel, Actor)
+
+        def interrupt(_server: Any, _state: Any) -> None:
+            raise KeyboardInterrupt
+
+        ref.cast(interrupt)
+        other.cast("still handled")
+        return other.process.server
+
+    loop = asyncio.new_event_loop()
+    try:
+        server = loop.run_until_complete(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(laps(3))
+        assert server.seen == ["still handled"]
+    finally:
+        loop.close()
