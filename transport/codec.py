@@ -109,7 +109,7 @@ class Codec:
             except Exception:  # an int beyond 64 bits or a lone surrogate
                 pass
             else:
-                if len(data) <= self._quick:
+                if len(data) <= self._quick or self._fits(value, kind, len(data)):
                     return data
         try:
             return self._encode(value, kind)
@@ -141,6 +141,13 @@ class Codec:
         except Exception as error:  # whatever msgpack or a class says about a stranger's bytes
             reason = f"{type(error).__name__}: {told(error)}"
         raise DecodeError(reason)
+
+    def _fits(self, value: Any, kind: type, size: int) -> bool:
+        """Whether a large message of atoms alone is within the limits."""
+        if size > _KEEP:
+            self._pack = Packer().pack
+        items = 1 if kind in ATOMS else len(value)
+        return size <= self._limits.max_bytes and items <= self._limits.max_items
 
     def _encode(self, value: Any, kind: type) -> bytes:
         form = self._plain_form(value, kind)

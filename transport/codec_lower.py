@@ -18,12 +18,11 @@ from typing import Any, Final
 
 from noex.transport import codec_exceptions
 from noex.transport.codec_limits import CodecLimits
-from noex.transport.codec_tags import ATOMS, CannotTravel, Tag, only_atoms, shown
+from noex.transport.codec_tags import ATOMS, FEW, CannotTravel, Tag, only_atoms, shown
 from noex.transport.extensions import DUMPS, dump_int, dump_text
 from noex.transport.message import Plan, known, plan_of, wire_name
 
 _PARENTS: Final = (str, int, float, bytes, list, tuple, dict, set, frozenset)
-_FEW: Final = 8  # up to here a loop is as quick as a look at all the types
 _NOTHING: Final[frozenset[type]] = frozenset()
 _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, type)
 
@@ -85,7 +84,7 @@ class Lowering:
         size = len(values)
         self.enter(size)
         out: list[Any] = [tag]
-        if size > _FEW and not self.careful and only_atoms(map(type, values)):
+        if size > FEW and not self.careful and only_atoms(map(type, values)):
             out.extend(values)
         else:
             self._fill(out, values)

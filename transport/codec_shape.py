@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from noex.transport.codec_tags import ATOMS, only_atoms
+from noex.transport.codec_tags import ATOMS, FEW, only_atoms
 
 TUPLES: Final = 1
 LISTS: Final = 2
@@ -40,11 +40,12 @@ def _look(value: Any, depth: int, left: list[int]) -> int:
     left[0] -= len(value)
     if left[0] < 0 or depth <= 0:
         return OTHER
-    return found if only_atoms(map(type, items)) else found | _look_within(items, depth, left)
+    if len(value) > FEW and only_atoms(map(type, items)):
+        return found
+    return _look_within(items, depth, left, found)
 
 
-def _look_within(items: Any, depth: int, left: list[int]) -> int:
-    found = 0
+def _look_within(items: Any, depth: int, left: list[int], found: int = 0) -> int:
     for item in items:
         if type(item) not in ATOMS:
             found |= _look(item, depth - 1, left)
