@@ -184,7 +184,8 @@ def settle(own: View, other: View) -> View:
 
     That is `other` if it includes all of `own` and is newer; `own` if it is the other way round;
     otherwise (two leaders) the least view that includes both, one epoch above both. It is the
-    same at every member that meets the same two.
+    same at every member that meets the same two. Two sides that removed each other altogether
+    have no such view: the stronger one goes on.
     """
     gone = _join_gone(own.gone, other.gone)
     members = _join_members(own, other, gone)
@@ -196,7 +197,7 @@ def settle(own: View, other: View) -> View:
     if covers_other and (own.epoch > other.epoch or (covers_own and own.epoch == other.epoch)):
         return own
     if not members:
-        return other if other.epoch > own.epoch else own
+        return own if stronger(own, other) else other
     return View(
         own.lineage,
         max(own.epoch, other.epoch) + 1,

@@ -242,6 +242,22 @@ def test_a_minority_decides_nothing_and_rejoins_after_the_heal(seed: int) -> Non
     assert [p.over for p in nodes] == [["removed"]] * 2 + [[]] * 3
 
 
+def test_p4_a_minority_lets_nobody_in() -> None:
+    net, nodes = formed(1, 5)
+    newcomer = "n9@127.0.0.1:5009"
+    for lost in nodes[:2]:
+        for other in nodes[2:]:
+            net.partition(lost, other)
+    net.run(10.0)
+    for other in nodes[2:]:
+        net.cut.add(frozenset((net.endpoint(newcomer), other.endpoint)))
+    outside = net.start(newcomer, tuple(ids(5)))
+    net.run(10.0)
+    assert outside.view is None and len(members(nodes[0])) == 5
+    net.heal()
+    assert net.run_until(net.settled, 10.0), net.describe()
+
+
 def test_of_two_nodes_that_removed_each_other_the_older_goes_on() -> None:
     net, nodes = formed(1, 2)
     net.partition(nodes[0], nodes[1])

@@ -230,3 +230,21 @@ def test_a_peer_that_is_met_on_a_standing_link_counts_as_linked() -> None:
 )
 def test_what_counts_as_the_same_host(a: str, b: str, same: bool) -> None:
     assert same_host(a, b) is same
+
+
+def test_what_is_superseded_stays_so_whatever_is_heard_of_it() -> None:
+    watch = Watch(PEER).linked()
+    watch.detector.answered(PEER.control_endpoint, (PEER.node_id, 9), watch.now)
+    watch.detector.life_sign(PEER.uid, watch.now + 1)
+    assert watch.accused == [Accusation(PEER.uid, "superseded", True)]
+
+
+def test_whose_address_another_has_taken_comes_back_only_on_a_new_link() -> None:
+    watch = Watch(PEER).linked()
+    watch.detector.answered(PEER.control_endpoint, ("x@127.0.0.1:2", 1), watch.now)
+    watch.detector.link_down(PEER.control_endpoint, watch.now)
+    watch.detector.life_sign(PEER.uid, watch.now + 1)
+    assert len(watch.accused) == 1
+    watch.detector.link_up(PEER.control_endpoint, watch.now + 2)
+    watch.detector.life_sign(PEER.uid, watch.now + 3)
+    assert watch.accused == []
