@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from noex.runtime import states
 from noex.runtime.errors import ServerCrashedError
 from noex.runtime.messages import Exit
-from noex.runtime.reasons import KILL, KILLED, NORMAL
+from noex.runtime.reasons import KILL, KILLED, NORMAL, says
 from noex.runtime.reports import report_crash, report_terminate_failure, report_zombie
 
 if TYPE_CHECKING:
@@ -41,19 +41,15 @@ def signal(process: Process, sender: Ref[Any] | None, reason: Any, *, linked: bo
     if process.status >= states.CLOSED:
         return
     from_parent = sender is not None and sender == process.parent
-    if _is(reason, KILL) and not linked:
+    if says(reason, KILL) and not linked:
         kill(process)
     elif process.trap_exits:
         if from_parent:
             interrupt(process, reason)
         else:
             process.deliver_info(Exit(sender, reason))
-    elif not _is(reason, NORMAL) or (sender == process.ref and not linked):
+    elif not says(reason, NORMAL) or (sender == process.ref and not linked):
         interrupt(process, reason)  # "normal" ends only a process that tells it to itself
-
-
-def _is(reason: Any, word: str) -> bool:
-    return isinstance(reason, str) and reason == word  # `==` of any value may do anything
 
 
 def interrupt(process: Process, reason: Any) -> None:

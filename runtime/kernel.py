@@ -28,7 +28,7 @@ from noex.runtime.errors import (
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
 from noex.runtime.node_watchers import NodeWatchers
-from noex.runtime.reasons import NOCONNECTION, NOPROC
+from noex.runtime.reasons import NOCONNECTION, NOPROC, says
 from noex.runtime.ref import Ref
 from noex.runtime.scheduler import Scheduler
 
@@ -270,9 +270,9 @@ class Kernel:
             monitor.cancel()
             if handler is not None:
                 handler.waiting_on = None
-        if isinstance(outcome, str) and outcome == NOPROC:
+        if says(outcome, NOPROC):
             raise NoProcessError(ref)
-        if isinstance(outcome, str) and outcome == NOCONNECTION and not self.is_own(ref):
+        if says(outcome, NOCONNECTION) and not self.is_own(ref):
             raise NodeNotReachableError(ref.node_id)
 
     def ask_to_stop(self, ref: Ref[Any], reason: Any) -> None:

@@ -19,16 +19,21 @@ ORPHANED: Final = (SHUTDOWN, "orphaned")
 SUPERSEDED: Final = (SHUTDOWN, "superseded")
 
 
+def says(reason: Any, word: str) -> bool:
+    """Whether `reason` is this word. (`==` of any value may do anything.)"""
+    return isinstance(reason, str) and reason == word
+
+
 def is_shutdown(reason: Any) -> bool:
     """Whether `reason` is ``"shutdown"`` or ``("shutdown", detail)``."""
     if isinstance(reason, tuple):
-        return len(reason) == 2 and reason[0] == SHUTDOWN
-    return isinstance(reason, str) and reason == SHUTDOWN
+        return len(reason) == 2 and says(reason[0], SHUTDOWN)
+    return says(reason, SHUTDOWN)
 
 
 def is_orderly(reason: Any) -> bool:
     """Whether `reason` is an orderly end: after it a transient child is not restarted."""
-    return (isinstance(reason, str) and reason == NORMAL) or is_shutdown(reason)
+    return says(reason, NORMAL) or is_shutdown(reason)
 
 
 def is_crash(reason: Any) -> bool:
