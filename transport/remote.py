@@ -70,7 +70,12 @@ class RemoteOperations:
     # ------------------------------------------------------------------ peers
 
     def peer_up(self, uid: Uid) -> None:
-        """A life has become a member."""
+        """A life has become a member. An earlier one of the same node has ended by that."""
+        known = self.peers.get(uid[0])
+        if known is not None and known.uid == uid:
+            return
+        if known is not None:
+            self.peer_down(known.uid)
         self.peers[uid[0]] = Peer(uid)
 
     def peer_down(self, uid: Uid) -> None:
