@@ -1,0 +1,221 @@
+"""The handle of a supervisor: what programs hold, here or on another node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from noex.runtime.current import handler_process
+from noex.runtime.errors import CallCycleError, NoexError, NoProcessError, ServerCrashedError
+from noex.runtime.states import STARTING
+from noex.supervisor.errors import DISTRIBUTED_ERRORS, LOCAL_ERRORS, ErrorFamily
+from noex.supervisor.info import ChildInfo, SupervisorStats
+from noex.supervisor.lifecycle import EventStream, lifecycle_of
+from noex.supervisor.obituaries import reason_of, watch
+from noex.supervisor.spec import ChildSpec
+from noex.supervisor.subscribers import EventRelay
+
+if TYPE_CHECKING:
+    from noex.runtime.ref import Ref
+
+QUERY_TIMEOUT: Final = 5.0
+WORK_TIMEOUT: Final = 60.0
+"""Seconds for requests that start or stop processes, which take their own time."""
+
+
+@dataclass(frozen=True)
+class SupervisorHandle:
+    """A running supervisor.
+
+    Every method takes `timeout=` seconds and raises `CallTimeoutError` after it, and
+    `SupervisorError` (`DistributedSupervisorError`) when the supervisor is gone, with the reason
+    as its cause. Two handles of one supervisor are equal.
+    """
+
+    id: str
+    ref: Ref[Any]
+    distributed: bool = False
+
+    @property
+    def node_id(self) -> str:
+        """The node on which the supervisor itself runs."""
+        return self.ref.node_id
+
+    @property
+    def _errors(self) -> ErrorFamily:
+        return DISTRIBUTED_ERRORS if self.distributed else LOCAL_ERRORS
+
+    # ------------------------------------------------------------------ children
+
+    async def start_child(
+        self, child: ChildSpec | Sequence[Any], *, timeout: float | None = WORK_TIMEOUT
+    ) -> Any:
+        """Start a child, from a spec, or for ``simple_one_for_one`` from a list of args.
+
+        Returns its `Ref`, or None if its `init` said Ignore. Raises `DuplicateChildError`,
+        `ChildStartError` (nothing is left behind), `NoAvailableNodeError`,
+        `InvalidSimpleOneForOneError` for the wrong kind of argument.
+        """
+        return await self._work("start_child", child, timeout)
+
+    async def terminate_child(self, child_id: str, *, timeout: float | None = WORK_TIMEOUT) -> None:
+        """Stop a child and remove it; when this returns, its process is gone.
+
+        Raises `ChildNotFoundError`.
+        """
+        await self._work("terminate_child", child_id, timeout)
+
+    async def restart_child(self, child_id: str, *, timeout: float | None = WORK_TIMEOUT) -> Any:
+        """Stop a child and start it again, in its place; not counted as a failure.
+
+        Returns its new `Ref`. Raises `ChildNotFoundError`; `ChildStartError` and
+        `NoAvailableNodeError` leave the child pending.
+        """
+        return await self._work("restart_child", child_id, timeout)
+
+    async def get_children(self, *, timeout: float | None = QUERY_TIMEOUT) -> list[ChildInfo]:
+        """All children, in start order."""
+        children: list[ChildInfo] = await self._ask(("children",), timeout)
+        return children
+
+    async def get_child(
+        self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT
+    ) -> ChildInfo | None:
+        """One child, or None."""
+        child: ChildInfo | None = await self._ask(("child", child_id), timeout)
+        return child
+
+    async def count_children(self, *, timeout: float | None = QUERY_TIMEOUT) -> int:
+        """How many children there are, in any status."""
+        count: int = await self._ask(("count",), timeout)
+        return count
+
+    async def which_child(
+        self, ref: Ref[Any], *, timeout: float | None = QUERY_TIMEOUT
+    ) -> str | None:
+        """The id of the child whose process is `ref`, or None."""
+        child_id: str | None = await self._ask(("which", ref), timeout)
+        return child_id
+
+    async def explain(self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT) -> str:
+        """Why this child is where it is, or why it is pending: one sentence."""
+        sentence: str = await self._ask(("explain", child_id), timeout)
+        return sentence
+
+    # ------------------------------------------------------------------ the supervisor
+
+    async def get_stats(self, *, timeout: float | None = QUERY_TIMEOUT) -> SupervisorStats:
+        """The supervisor in numbers."""
+        stats: SupervisorStats = await self._ask(("stats",), timeout)
+        return stats
+
+    async def is_running(self, *, timeout: float = QUERY_TIMEOUT) -> bool:
+        """Whether it is alive."""
+        return await self.ref.is_alive(timeout=timeout)
+
+    async def stop(self, reason: Any = "normal", *, timeout: float | None = WORK_TIMEOUT) -> None:
+        """Stop its children in reverse start order, then the supervisor. Fine if it is gone."""
+        self._refuse_own_child()
+        watch(self.ref)
+        try:
+            await self.ref.stop(reason, timeout=timeout)
+        except NoProcessError:
+            pass
+
+    async def wait(self, *, timeout: float | None = None) -> Any:
+        """Wait until it has ended; returns the reason. Raises TimeoutError."""
+        return await watch(self.ref).wait(timeout)
+
+    # ------------------------------------------------------------------ events
+
+    def on_lifecycle_event(self, handler: Callable[[Any], object]) -> Callable[[], None]:
+        """Call `handler` with each event from now on; returns the function that ends this."""
+        kernel = self.ref.kernel
+        if self.ref.is_local:
+            return lifecycle_of(kernel).subscribe(handler, self.ref)
+        local = lifecycle_of(kernel)
+        unsubscribe = local.subscribe(handler, self.ref)
+        stop = self._relay(lambda event: local.publish(self.ref, event), lambda: None)
+
+        def end() -> None:
+            unsubscribe()
+            stop()
+
+        return end
+
+    def events(self) -> EventStream:
+        """The events from now on: ``async for event in sup.events()``. Ends with the supervisor."""
+        stream = EventStream(self.id)
+        if not self.ref.is_local:
+            stream.attach(self._relay(stream.put, stream.close))
+            return stream
+        unsubscribe = lifecycle_of(self.ref.kernel).subscribe(stream.put, self.ref)
+        monitor = self.ref.kernel.monitor(self.ref)
+        loop = asyncio.get_running_loop()
+        # Later than the events that the supervisor published in its last turn.
+        monitor.waiter().add_done_callback(lambda _: loop.call_soon(stream.close))
+
+        def end() -> None:
+            unsubscribe()
+            monitor.cancel()
+
+        stream.attach(end)
+        return stream
+
+    def _relay(self, sink: Callable[[Any], None], on_end: Callable[[], None]) -> Callable[[], None]:
+        """Have the events of a supervisor elsewhere sent here."""
+        kernel = self.ref.kernel
+        starting = kernel.loop.create_task(
+            kernel.start(EventRelay, (self.ref, self.id, sink, on_end)),
+            context=contextvars.copy_context(),
+        )
+
+        def stop() -> None:
+            if not starting.done():
+                starting.cancel()
+            elif not starting.cancelled() and starting.exception() is None:
+                relay = starting.result()
+                if relay is not None:
+                    kernel.ask_to_stop(relay, "normal")
+
+        return stop
+
+    # ------------------------------------------------------------------ asking
+
+    async def _work(self, kind: str, subject: Any, timeout: float | None) -> Any:
+        self._refuse_own_child()
+        return await self._ask((kind, subject), timeout)
+
+    async def _ask(self, message: Any, timeout: float | None) -> Any:
+        watch(self.ref)
+        self._refuse_while_starting()
+        try:
+            return await self.ref.call(message, timeout=timeout)
+        except (NoProcessError, ServerCrashedError) as error:
+            if error.args[0] != self.ref:  # an error of a child, as an answer
+                raise
+            gone, cause = self._gone(error)
+        raise gone from cause
+
+    def _gone(self, error: NoexError) -> tuple[NoexError, BaseException]:
+        """The supervisor is not there: say why, if that is known."""
+        reason = error.args[1] if isinstance(error, ServerCrashedError) else reason_of(self.ref)
+        told = self._errors.supervisor(self.id, f"it has ended, reason {reason!r}")
+        if isinstance(reason, tuple) and len(reason) == 2:
+            reason = reason[1]
+        return told, reason if isinstance(reason, BaseException) else error
+
+    def _refuse_while_starting(self) -> None:
+        """A child that asks its supervisor from `init` gets an error, not a deadlock."""
+        process = self.ref.kernel.find(self.ref) if self.ref.is_local else None
+        if process is not None and process.status == STARTING:
+            raise self._errors.supervisor(self.id, "it is still starting its initial children")
+
+    def _refuse_own_child(self) -> None:
+        """A child may not change its supervisor from `init`, which the supervisor waits for."""
+        process = handler_process()
+        if process is not None and process.status == STARTING and process.parent == self.ref:
+            raise CallCycleError(self.ref)
