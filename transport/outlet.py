@@ -121,7 +121,9 @@ class Outlet:
                     self._perform(self.session.lost(self._loop.time()))
                     return
             elif type(effect) is Dial:
-                self._dial(effect.connection)
+                # unless the owner, told of the trouble before it, has closed us meanwhile
+                if self.session.phase is Phase.DIALLING:
+                    self._dial(effect.connection)
             elif type(effect) is Hangup:
                 self._hang_up()
             elif type(effect) is Trouble:

@@ -398,6 +398,45 @@ def test_a_consumer_that_raises_does_not_stop_the_lane() -> None:
     run(main)
 
 
+def test_a_peer_may_be_expelled_from_within_the_report_of_its_trouble() -> None:
+    async def main() -> None:
+        async with peers("a", "b", settings=LaneSettings(dial_timeout=0.05)) as (a, b):
+            a.lane.admit(b.uid, "tcp://127.0.0.1:1")  # nobody listens there
+            outlet = a.lane._outlets[b.uid]
+            a.lane._on_trouble = lambda uid, _: a.lane.expel(uid)
+            a.lane.send(b.uid, b"x")
+            await until(lambda: not a.lane._outlets, "expelled")
+            assert outlet._socket is None
+            assert outlet._timer is None
+
+    run(main)
+
+
+def test_a_receiver_that_is_stuck_for_long_stays_connected() -> None:
+    """ZeroMQ's own heartbeats go on while the loop stands still, and no mark stops them."""
+
+    async def main() -> None:
+        settings = LaneSettings(heartbeat_interval=0.1, heartbeat_timeout=0.4)
+        async with peers("a", "b", settings=settings) as (a, b), Proxy(b.lane.port) as proxy:
+            introduce(a, b, proxy.port)
+            a.lane.send(b.uid, b"first")
+            await until(lambda: b.received(a) == [b"first"], "the first")
+            assert b.lane._loop is not None
+            b.lane._loop.remove_reader(b.lane._descriptor)  # b's lane is not served any more
+            sent = 1
+            deadline = b.lane._loop.time() + 4 * settings.heartbeat_timeout
+            while b.lane._loop.time() < deadline:
+                sent += a.lane.send(b.uid, b"x" * 5000)
+                await asyncio.sleep(0.001)
+            assert proxy.accepted == 1
+            b.lane._loop.add_reader(b.lane._descriptor, b.lane._drain)
+            b.lane._drain()
+            await until(lambda: len(b.received(a)) == sent, "all of it")
+            assert (proxy.accepted, a.troubles) == (1, [])
+
+    run(main)
+
+
 def test_stop_lingers_until_all_is_acknowledged() -> None:
     async def main() -> None:
         async with peers("a", "b") as (a, b):

@@ -19,7 +19,9 @@ from noex.transport.lane_settings import LaneSettings
 from noex.transport.wire import Hello, Opened, Refusal
 
 pytestmark = pytest.mark.timeout(60)
-SETTINGS = LaneSettings(handshake_timeout=0.3, window_bytes=200_000, max_batch=20_000)
+SETTINGS = LaneSettings(
+    handshake_timeout=0.3, max_message=1_000_000, window_bytes=200_000, max_batch=20_000
+)
 A, B = ("a@127.0.0.1:1", 11), ("b@127.0.0.1:2", 22)
 
 
@@ -206,6 +208,27 @@ def test_a_bad_batch_leaves_the_session_where_it_was() -> None:
                 peer.socket.send(wire.pack_batch(B[1], 2, 2, [b"two"]))
                 await until(lambda: len(got) == 2, "both")
                 assert got == [b"one", b"two"]
+
+    run(main)
+
+
+def test_a_frame_beyond_the_limit_is_not_even_read() -> None:
+    async def main() -> None:
+        got: list[bytes] = []
+        async with lane(B, got) as victim:
+            victim.admit(A, "tcp://127.0.0.1:1")
+            with Stranger(victim.port, wire.make_routing_id(*A, 1)) as peer:
+                await peer.ask(wire.pack_hello(B[1], 1, HELLO))
+                monitor = peer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+                try:
+                    peer.socket.send(bytes(SETTINGS.max_message + 1_000_000))
+                    await until(lambda: monitor.poll(0), "the connection is closed")
+                finally:
+                    peer.socket.disable_monitor()
+                    monitor.close(0)
+            victim.expel(A)
+            await check_alive(victim, got)
+            assert got == [b"honest"]
 
     run(main)
 
