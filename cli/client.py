@@ -1,0 +1,81 @@
+"""A client of a running node: one question over its control lane, one answer.
+
+It is no member: it dials, asks, and goes. Everything has a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import zmq
+
+from noex.cluster import messages
+from noex.cluster.messages import Admin, AdminReply, BadControlMessageError, Envelope
+from noex.runtime.node_id import parse_node_id
+from noex.transport import control_frames
+from noex.transport.control_frames import BadControlFrameError
+
+
+class NoAnswerError(Exception):
+    """The node did not answer in time, or is no noex node."""
+
+
+class RefusedError(Exception):
+    """The node answered that it cannot."""
+
+
+def ask(node_id: str, command: str, *, timeout: float = 3.0) -> dict[str, Any]:
+    """Ask a node for `command` and return its answer.
+
+    Raises `InvalidNodeIdError`, `NoAnswerError` after `timeout` seconds, `RefusedError`.
+    """
+    endpoint = parse_node_id(node_id).endpoint
+    request = int.from_bytes(os.urandom(4), "big")
+    with zmq.Context() as context:
+        context.linger = 0
+        with context.socket(zmq.DEALER) as socket:
+            socket.set(zmq.IPV6, 1)
+            socket.set(zmq.MAXMSGSIZE, 16 * 1024 * 1024)
+            socket.connect(endpoint)
+            socket.send(_question(request, command))
+            return _await_answer(socket, request, node_id, timeout)
+
+
+def _question(request: int, command: str) -> bytes:
+    body = Admin(request, command)
+    # A client has no life: incarnation 0 and no lineage.
+    envelope = Envelope("", (f"client@localhost:{os.getpid() % 65536}", 0), None, 0, 0, body)
+    return control_frames.data_frame(messages.encode(envelope))
+
+
+def _await_answer(
+    socket: zmq.Socket[bytes], request: int, node_id: str, timeout: float
+) -> dict[str, Any]:
+    end = time.monotonic() + timeout
+    while True:
+        left_ms = int((end - time.monotonic()) * 1000)
+        if left_ms <= 0 or not socket.poll(left_ms):
+            text = f"{node_id} did not answer within {timeout:g} s; is it running, and a noex node?"
+            raise NoAnswerError(text)
+        reply = _reply_in(socket.recv(), request)
+        if reply is None:
+            continue
+        answer: dict[str, Any] = json.loads(reply.value)
+        if not reply.ok:
+            raise RefusedError(f"{node_id}: {answer.get('error', 'refused')}")
+        return answer
+
+
+def _reply_in(frame: bytes, request: int) -> AdminReply | None:
+    """The answer to our question in a frame, None for anything else."""
+    try:
+        kind, data = control_frames.read_frame(frame)
+        if kind != control_frames.DATA:
+            return None
+        body = messages.decode(data).body
+    except (BadControlFrameError, BadControlMessageError):
+        return None
+    return body if isinstance(body, AdminReply) and body.request_id == request else None

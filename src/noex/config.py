@@ -1,0 +1,108 @@
+"""NodeConfig: everything that can be set on a node, checked when it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from noex.cluster.settings import ClusterSettings
+from noex.runtime.errors import InsecureBindError, InvalidNodeIdError, InvalidOptionError
+from noex.runtime.node_id import NodeAddress, is_loopback, parse_node_id
+from noex.transport.control_events import ControlSettings
+from noex.transport.lane_settings import LaneSettings
+
+MAX_LABELS: Final = 64
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The settings of a node: the same names in code, in ``NOEX_*`` variables and as flags.
+
+    - `node_id`: ``name@host:port`` (port 0: chosen at start); None for a node without a cluster.
+    - `seeds`: node ids to join through. A node without seeds founds a cluster, others join it.
+    - `cluster`: the cluster's name; nodes of another name are strangers.
+    - `bind`: the address to listen on, if not the host of the node id.
+    - `user_port`, `pub_port`: the other two ports (0: chosen, and told to the peers).
+    - `labels`: strings that travel with the node's `NodeInfo`, for selectors.
+    - `insecure`: allow an address beyond loopback, without encryption.
+    - `copy_messages`: send every local message through the codec, to find in tests what would
+      not survive the wire.
+    - `kill_grace`: seconds that a killed handler has to end before it counts as a zombie.
+    - `terminate_timeout`: seconds that `terminate` of an unsupervised process may take.
+    - `join_timeout`: seconds that `start` waits for membership.
+    - `drain_timeout`: seconds that `stop` gives the children of other nodes' supervisors to move.
+    - `membership`, `lane`, `control`: times and limits of the floors below.
+    """
+
+    node_id: str | None = None
+    seeds: tuple[str, ...] = ()
+    cluster: str = "noex"
+    bind: str | None = None
+    user_port: int = 0
+    pub_port: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    insecure: bool = False
+    copy_messages: bool = False
+    kill_grace: float = 1.0
+    terminate_timeout: float = 5.0
+    join_timeout: float = 15.0
+    drain_timeout: float = 10.0
+    membership: ClusterSettings = ClusterSettings()
+    lane: LaneSettings = LaneSettings()
+    control: ControlSettings = ControlSettings()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
+        object.__setattr__(self, "labels", _checked_labels(self.labels))
+        _check_times(self)
+        _check_ports(self)
+        if self.node_id is None:
+            _refuse_without_cluster(self)
+            return
+        host = self.bind or parse_node_id(self.node_id).host
+        if not self.insecure and not is_loopback(host):
+            raise InsecureBindError(host)
+
+    @property
+    def address(self) -> NodeAddress:
+        """The parts of the node id."""
+        return parse_node_id(self.node_id)
+
+
+def _checked_seeds(seeds: Any) -> tuple[str, ...]:
+    if isinstance(seeds, str):
+        raise InvalidOptionError("seeds", seeds, "a list of node ids, not one string")
+    checked = tuple(seeds)
+    for seed in checked:
+        if parse_node_id(seed).port == 0:
+            raise InvalidNodeIdError(seed, "a seed needs the port on which it listens")
+    return checked
+
+
+def _checked_labels(labels: Any) -> dict[str, str]:
+    pairs = dict(labels)
+    strings = all(isinstance(text, str) for pair in pairs.items() for text in pair)
+    if not strings or len(pairs) > MAX_LABELS:
+        raise InvalidOptionError("labels", labels, f"up to {MAX_LABELS} strings by string")
+    return pairs
+
+
+def _check_times(config: NodeConfig) -> None:
+    for name in ("kill_grace", "terminate_timeout", "join_timeout", "drain_timeout"):
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise InvalidOptionError(name, value, "seconds above 0")
+
+
+def _check_ports(config: NodeConfig) -> None:
+    for name in ("user_port", "pub_port"):
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+            raise InvalidOptionError(name, value, "a port from 0 (chosen) to 65535")
+
+
+def _refuse_without_cluster(config: NodeConfig) -> None:
+    for name in ("seeds", "bind", "user_port", "pub_port"):
+        if getattr(config, name):
+            raise InvalidOptionError(name, getattr(config, name), "it needs a node id")

@@ -1,0 +1,257 @@
+"""What makes a kernel a member of a cluster: lanes, membership, remote operations, in order.
+
+When a view is applied, for each life that went: its session closes (nothing of it is delivered
+any more), then everything open with it fails, then processes hear `NodeDown`. For each life that
+came: the tables open, processes hear `NodeUp`, and only then can a message of it arrive, because
+messages come with later turns of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import zmq
+
+from noex import system
+from noex.admin import Admin
+from noex.cluster.info import NodeInfo, SelfDescription
+from noex.cluster.membership import ClusterCallbacks, Membership
+from noex.cluster.view import Member, View
+from noex.runtime.messages import LifeEnded, NodeBusy, NodeDown, NodeIdle, NodeUp, ViewChanged
+from noex.runtime.reasons import SUPERSEDED
+from noex.runtime.ref import Ref
+from noex.supervisor.host import HOST
+from noex.transport.codec import Codec
+from noex.transport.control import ControlLane
+from noex.transport.inbound import Inbound
+from noex.transport.lane import UserLane
+from noex.transport.remote import RefBinding, RemoteOperations
+
+if TYPE_CHECKING:
+    from noex.node import Node
+    from noex.registry.names import GlobalRegistry
+
+DRAIN_CHECK: Final = 0.02  # seconds between two looks at a draining host
+FLUSH_TIMEOUT: Final = 1.0
+LEAVE_TIMEOUT: Final = 3.0
+
+
+class Network:
+    """The clustered half of a node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._kernel = node.kernel
+        self._registry: GlobalRegistry | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.linger = 0
+        self._context.set(zmq.MAX_SOCKETS, 16384)
+        config = node.config
+        address = config.address
+        self._host = config.bind or address.host
+        self._control = ControlLane(
+            node_id=str(address),
+            incarnation=self._kernel.incarnation,
+            host=self._host,
+            port=address.port,
+            pub_port=config.pub_port,
+            settings=config.control,
+            on_event=self._on_control,
+            context=self._context,
+        )
+        self._lane: UserLane | None = None
+        self._membership: Membership | None = None
+        self._admin = Admin(node)
+        self.codec = Codec(refs=RefBinding(self._kernel, Ref))
+        self.remote = RemoteOperations(self._kernel, self.codec, self._post)
+        self._inbound = Inbound(self.remote)
+        self._ending: asyncio.Task[Any] | None = None
+
+    # ------------------------------------------------------------------ life
+
+    async def bind(self) -> None:
+        """Bind all sockets; from then on the node id is final."""
+        config = self._node.config
+        await self._control.start()
+        node_id = str(config.address._replace(port=self._control.port))
+        self._kernel.node_id = node_id
+        self._control.new_life(self._kernel.incarnation, node_id)
+        self._lane = UserLane(
+            node_id=node_id,
+            incarnation=self._kernel.incarnation,
+            host=self._host,
+            port=config.user_port,
+            on_messages=self._inbound.receive,
+            cluster=config.cluster,
+            settings=config.lane,
+            context=self._context,
+        )
+        await self._lane.start()
+        self._kernel.remote = self.remote
+
+    async def join(self, registry: GlobalRegistry) -> None:
+        """Become a member. Raises TimeoutError after `join_timeout` seconds."""
+        self._registry = registry
+        config = self._node.config
+        self._membership = Membership(
+            node_id=self._kernel.node_id,
+            incarnation=self._kernel.incarnation,
+            control=self._control,
+            seeds=config.seeds,
+            settings=config.membership,
+            describe=self._describe,
+            callbacks=self._callbacks(),
+            clock=self._kernel.clock,
+        )
+        await self._membership.start()
+        try:
+            await self._membership.joined(config.join_timeout)
+        except TimeoutError:
+            text = f"{self._kernel.node_id} is not a member after {config.join_timeout:g} s"
+            raise TimeoutError(f"{text}; seeds: {', '.join(config.seeds) or 'none'}") from None
+
+    async def drain(self, timeout: float) -> bool:
+        """Say that this node drains, and wait until it hosts nothing for other nodes."""
+        if self._membership is None or len(self._membership.members) < 2:
+            return True
+        self._membership.drain()
+        end = self._kernel.clock.now() + timeout
+        while await system.hosted(self._kernel):
+            if self._kernel.clock.now() >= end:
+                return False
+            await asyncio.sleep(DRAIN_CHECK)
+        return True
+
+    async def leave(self) -> None:
+        """Tell the others that this node goes."""
+        if self._membership is None or self._lane is None:
+            return
+        await self._lane.flush(FLUSH_TIMEOUT)
+        await self._membership.leave(LEAVE_TIMEOUT)
+        await self._membership.stop()
+
+    async def close(self) -> None:
+        """Close all sockets and end the thread."""
+        for uid in [peer.uid for peer in self.remote.peers.values()]:
+            self.remote.peer_down(uid)
+        if self._ending is not None:
+            self._ending.cancel()
+        if self._lane is not None:
+            await self._lane.stop(linger=0)
+        await self._control.stop()
+        self._kernel.remote = None
+        self._context.destroy(linger=0)
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether this side of the cluster may decide nothing."""
+        return self._membership is not None and self._membership.is_frozen
+
+    @property
+    def membership(self) -> Membership | None:
+        """Who is in; None before `join`."""
+        return self._membership
+
+    def members(self) -> list[NodeInfo]:
+        """The members, the oldest first."""
+        if self._membership is None or not self._membership.members:
+            return [system.own_info(self._kernel, self._node.behaviors)]
+        return self._membership.infos()
+
+    def _describe(self) -> SelfDescription:
+        assert self._lane is not None
+        host = self._node.config.address.host
+        return SelfDescription(
+            user_endpoint=f"tcp://{host}:{self._lane.port}",
+            pub_endpoint=f"tcp://{host}:{self._control.pub_port}",
+            behaviors=self._node.behaviors.names(),
+            labels=self._node.config.labels,
+            process_count=self._kernel.process_count,
+        )
+
+    # ------------------------------------------------------------------ what happens
+
+    def _callbacks(self) -> ClusterCallbacks:
+        return ClusterCallbacks(
+            node_down=self._node_down,
+            node_up=self._node_up,
+            view_changed=self._view_changed,
+            node_busy=self._node_busy,
+            node_idle=self._node_idle,
+            life_ended=self._life_ended,
+            new_life=self._new_life,
+            other_message=self._other_message,
+        )
+
+    def _on_control(self, event: Any) -> None:
+        if self._membership is not None:
+            self._membership.on_event(event)
+
+    def _post(self, uid: tuple[str, int], data: bytes, *, signal: bool = False) -> bool:
+        return self._lane is not None and self._lane.send(uid, data, signal=signal)
+
+    def _node_down(self, member: Member, reason: str) -> None:
+        assert self._lane is not None
+        self._lane.expel(member.uid)
+        self.remote.peer_down(member.uid)
+        self._tell(NodeDown(member.node_id, member.incarnation, reason))
+
+    def _node_up(self, member: Member) -> None:
+        assert self._lane is not None
+        self.remote.peer_up(member.uid)
+        self._lane.admit(member.uid, member.user_endpoint)
+        self._tell(NodeUp(member.node_id, member.incarnation))
+
+    def _view_changed(self, view: View) -> None:
+        assert self._registry is not None
+        self._registry.view_changed(view.epoch, tuple(member.uid for member in view.members))
+        event = ViewChanged(view.epoch, tuple(member.node_id for member in view.members))
+        self._kernel.node_watchers.tell(event)
+        self._node.publish(event)
+
+    def _node_busy(self, node_id: str, lag: float) -> None:
+        self._node.publish(NodeBusy(node_id, self._incarnation_of(node_id), lag))
+
+    def _node_idle(self, node_id: str) -> None:
+        event = NodeIdle(node_id, self._incarnation_of(node_id))
+        self._kernel.node_watchers.tell(event)
+        self._node.publish(event)
+
+    def _incarnation_of(self, node_id: str) -> int:
+        member = self._membership.member(node_id) if self._membership is not None else None
+        return member.incarnation if member is not None else 0
+
+    def _tell(self, event: NodeUp | NodeDown) -> None:
+        self._kernel.node_watchers.tell(event)
+        self._node.publish(event)
+
+    def _life_ended(self, reason: str) -> None:
+        """The cluster went on without this life: what it ran for others, and owned, ends."""
+        self._node.publish(LifeEnded(self._kernel.incarnation, reason))
+        for ref in system.distributed_supervisors(self._kernel):
+            self._kernel.ask_to_stop(ref, SUPERSEDED)
+        host = self._kernel.named_ref(HOST)
+        self._ending = self._kernel.loop.create_task(_end_hosted(host))
+
+    def _new_life(self, incarnation: int) -> None:
+        assert self._lane is not None and self._registry is not None
+        self._kernel.new_life(incarnation)
+        self._lane.new_life(incarnation)
+        self._registry.life_changed(incarnation)
+
+    def _other_message(self, origin: Any, kind: str, body: Any) -> None:
+        if kind == "admin" and self._membership is not None:
+            reply: Callable[[Any], None] = lambda answer: self._reply(origin, answer)  # noqa: E731
+            self._admin.asked(body, reply)
+
+    def _reply(self, origin: Any, answer: Any) -> None:
+        if self._membership is not None:
+            self._membership.reply(origin, answer)
+
+
+async def _end_hosted(host: Any) -> None:
+    await host.call(("life_ended",), timeout=None)

@@ -1,0 +1,413 @@
+"""Node: the front door. It puts the floors of the house together and takes them down again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from noex import system
+from noex.cluster.info import NodeInfo
+from noex.config import NodeConfig
+from noex.network import Network
+from noex.node_events import NodeEvents, Subscription
+from noex.registry.behaviors import BehaviorRegistry, default_behaviors
+from noex.registry.names import GlobalRegistry
+from noex.registry.spawner import spawn
+from noex.runtime.current import current_process
+from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoProcessError
+from noex.runtime.genserver import GenServer
+from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
+from noex.runtime.kernel import Kernel
+from noex.runtime.monitors import Monitor
+from noex.runtime.ref import Ref
+from noex.supervisor.lifecycle import LifecycleEvents
+from noex.transport.codec import Codec
+from noex.transport.remote import RefBinding
+
+NO_CLUSTER_ID = "nonode@localhost:0"
+G = TypeVar("G", bound=GenServer[Any])
+
+
+class Node:
+    """A node: the runtime for processes, and, with a node id, a member of a cluster.
+
+    ``async with Node() as node`` is just the runtime, without sockets. With an id it listens, joins
+    through `seeds` (or founds a cluster) and is a member when `start` returns.
+
+    Parameters are those of `NodeConfig`; `behaviors` is a registry of its own instead of the
+    process-wide one; `config` a whole `NodeConfig`, over which the other options go.
+    """
+
+    def __init__(
+        self,
+        node_id: str | None = None,
+        *,
+        seeds: Iterable[str] | None = None,
+        behaviors: BehaviorRegistry | None = None,
+        cluster_secret: str | None = None,
+        config: NodeConfig | None = None,
+        **options: Any,
+    ) -> None:
+        if cluster_secret is not None:
+            reason = "encryption is not built in yet; leave it out, and stay on loopback"
+            raise InvalidOptionError("cluster_secret", "***", reason)
+        self.config = _configure(config, node_id, seeds, options)
+        self.behaviors = behaviors if behaviors is not None else default_behaviors
+        self.lifecycle = LifecycleEvents()
+        self._node_id = self.config.node_id or NO_CLUSTER_ID
+        self._kernel: Kernel | None = None
+        self._network: Network | None = None
+        self._events: NodeEvents | None = None
+        self._registry: GlobalRegistry | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------ identity
+
+    @property
+    def id(self) -> str:
+        """``name@host:port``; final once the node has started (port 0 is chosen then)."""
+        return self._node_id
+
+    @property
+    def incarnation(self) -> int:
+        """The number of this life; a later life of the node has a larger one."""
+        return self.kernel.incarnation
+
+    @property
+    def kernel(self) -> Kernel:
+        """The runtime below. Raises `NodeStoppedError` before `start`."""
+        if self._kernel is None:
+            raise NodeStoppedError(self._node_id, "it has not been started")
+        return self._kernel
+
+    @property
+    def network(self) -> Network | None:
+        """What connects it to other nodes; None without a cluster."""
+        return self._network
+
+    @property
+    def registry(self) -> GlobalRegistry:
+        """Global names: `register`, `unregister`, `whereis`, `names`."""
+        if self._registry is None:
+            raise NodeStoppedError(self._node_id, "it has not been started")
+        return self._registry
+
+    def __repr__(self) -> str:
+        return f"<Node {self._node_id}>"
+
+    # ------------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        await self.start_up()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start_up(self) -> None:
+        """Start: bind, start the system processes, join. ``async with`` does this.
+
+        Raises `PortInUseError`, or TimeoutError when the node is not a member within
+        `join_timeout`. Whatever it raises, nothing is left behind.
+        """
+        if self._kernel is not None:
+            raise NodeStoppedError(self._node_id, "it was started before; make a new Node")
+        self._kernel = self._make_kernel()
+        self._events = NodeEvents()
+        try:
+            if self.config.node_id is not None:
+                self._network = Network(self)
+                await self._network.bind()
+                self._node_id = self._kernel.node_id
+            self._registry = await system.start(
+                self._kernel, self.behaviors, alone=self._network is None
+            )
+            if self._network is not None:
+                await self._network.join(self._registry)
+        except BaseException:
+            await self._tear_down()
+            raise
+
+    def _make_kernel(self) -> Kernel:
+        config = self.config
+        random_bits = int.from_bytes(os.urandom(RANDOM_BITS // 8 + 1), "big")
+        kernel = Kernel(
+            self._node_id,
+            make_incarnation(int(time.time() * 1000), random_bits),
+            kill_grace=config.kill_grace,
+            terminate_timeout=config.terminate_timeout,
+        )
+        kernel.node = self
+        kernel.on_interrupt = self._interrupted
+        if config.copy_messages:
+            codec = Codec(refs=RefBinding(kernel, Ref))
+            kernel.set_copier(lambda message: codec.decode(codec.encode(message)))
+        return kernel
+
+    async def stop(self) -> None:
+        """Stop: let hosted children move, end all processes, leave the cluster, close everything.
+
+        Idempotent; bounded by `drain_timeout` and the shutdown times of the children.
+        """
+        if self._kernel is None:
+            return
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name=f"stop {self._node_id}")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if self._network is not None and self._kernel is not None and self._kernel.closed is None:
+            await self._network.drain(self.config.drain_timeout)
+        await self._tear_down()
+
+    async def _tear_down(self) -> None:
+        kernel, network = self._kernel, self._network
+        if kernel is not None and kernel.closed is None:
+            await kernel.shutdown(timeout=self.config.drain_timeout)
+        if network is not None:
+            await network.leave()
+            await network.close()
+        if self._events is not None:
+            self._events.close()
+
+    async def drain(self, timeout: float = 30.0) -> None:
+        """Have the children that this node hosts moved to other nodes, before a `stop`.
+
+        No new ones are placed here meanwhile. Raises TimeoutError when some are left after
+        `timeout` seconds.
+        """
+        if self._network is not None and not await self._network.drain(timeout):
+            raise TimeoutError(f"{self._node_id} still hosts children after {timeout:g} s")
+
+    def _interrupted(self, _error: BaseException) -> None:
+        """Ctrl-C came out of a handler: the node stops, and the interrupt goes its way."""
+        if self._stopping is None:
+            self._stopping = self.kernel.loop.create_task(self._stop())
+
+    # ------------------------------------------------------------------ the cluster
+
+    def members(self) -> list[NodeInfo]:
+        """The members of the cluster, this node included, the oldest first."""
+        if self._network is not None:
+            return self._network.members()
+        return [system.own_info(self.kernel, self.behaviors)]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether this node hears no quorum, and so decides nothing."""
+        return self._network is not None and self._network.is_frozen
+
+    async def wait_for_members(self, count: int, timeout: float | None = 10.0) -> list[NodeInfo]:
+        """Wait until the cluster has at least `count` members. Raises TimeoutError."""
+        events = self.events()
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self.members()) < count:
+                    await anext(events)
+        except TimeoutError:
+            found = [info.id for info in self.members()]
+            text = f"{self._node_id} sees {len(found)} members after {timeout:g} s, not {count}"
+            raise TimeoutError(f"{text}: {', '.join(found)}") from None
+        except StopAsyncIteration:
+            raise NodeStoppedError(self._node_id) from None
+        finally:
+            events.close()
+        return self.members()
+
+    def events(self) -> Subscription:
+        """What happens from now on: ``async for event in node.events()``.
+
+        `NodeUp`, `NodeDown`, `NodeBusy`, `NodeIdle`, `ViewChanged`, `LifeEnded`. A reader that is
+        more than 1024 events behind loses the oldest (`subscription.lost`).
+        """
+        if self._events is None:
+            raise NodeStoppedError(self._node_id, "it has not been started")
+        return self._events.subscribe()
+
+    def publish(self, event: Any) -> None:
+        """Tell the subscribers of `events` (for the floors of the node)."""
+        if self._events is not None:
+            self._events.publish(event)
+
+    def monitor_nodes(self, ref: Ref[Any]) -> Callable[[], None]:
+        """Have `NodeUp` and `NodeDown` sent to the `handle_info` of a local process.
+
+        Returns the function that ends this.
+        """
+        process = self.kernel.find(ref)
+        if process is None:
+            raise NoProcessError(ref)
+        return self.kernel.node_watchers.add(process)
+
+    # ------------------------------------------------------------------ processes
+
+    async def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Start a process here; all arguments are for its `init`. Returns its `Ref`.
+
+        Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause) or
+        `InitTimeoutError`. See `options` for a name and other settings.
+        """
+        return await self.kernel.start(behavior, args, kwargs)
+
+    def options(self, **options: Any) -> StartOptions:
+        """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.
+
+        `name`: a local name. `register`: ``"local"`` (default) or ``"global"``. `link`: tie it to
+        the calling process. `init_timeout`: seconds, default 30. `timeout`: seconds for the whole
+        of a `spawn`, default 10.
+        """
+        return StartOptions(self, **options)
+
+    async def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
+        """Start the registered `behavior` on the node `on` (default: here). Returns its `Ref`."""
+        return await StartOptions(self).spawn(behavior, *args, on=on, **kwargs)
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The process with this local name."""
+        return self.kernel.whereis(name)
+
+    async def whereis_global(self, name: str, timeout: float = 5.0) -> Ref[Any] | None:
+        """The process with this global name."""
+        return await self.registry.whereis(name, timeout=timeout)
+
+    def ref(self, name: str, on: str | None = None) -> Ref[Any]:
+        """A local name, here or on another node, as an address: it is resolved at each use."""
+        return self.kernel.named_ref(name, on)
+
+    def monitor(self, ref: Ref[Any]) -> Monitor:
+        """Watch a process from outside: ``reason = await node.monitor(ref).wait()``."""
+        return self.kernel.monitor(ref)
+
+    async def multi_call(
+        self,
+        name: str,
+        message: Any,
+        nodes: Iterable[str] | None = None,
+        timeout: float = 5.0,
+    ) -> tuple[dict[str, Any], dict[str, Exception]]:
+        """Call whoever has the local name `name` on each of `nodes` (default: all members).
+
+        Returns the replies by node and the errors by node.
+        """
+        ids = list(nodes) if nodes is not None else [info.id for info in self.members()]
+        calls = (self.ref(name, on=node_id).call(message, timeout=timeout) for node_id in ids)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        replies = {n: r for n, r in zip(ids, outcomes, strict=True) if not _failed(r)}
+        failed = {n: r for n, r in zip(ids, outcomes, strict=True) if isinstance(r, Exception)}
+        return replies, failed
+
+    def on_lifecycle_event(self, handler: Callable[[Any], Any]) -> Callable[[], None]:
+        """Call `handler` with every event of every supervisor on this node.
+
+        Returns the function that ends this. A handler that raises is logged and harms nobody.
+        """
+        return self.lifecycle.subscribe(handler)
+
+
+def _failed(outcome: Any) -> bool:
+    if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+        raise outcome
+    return isinstance(outcome, Exception)
+
+
+def _configure(
+    config: NodeConfig | None,
+    node_id: str | None,
+    seeds: Iterable[str] | None,
+    options: dict[str, Any],
+) -> NodeConfig:
+    known = NodeConfig.__dataclass_fields__
+    for name, value in options.items():
+        if name not in known:
+            raise InvalidOptionError(name, value, f"unknown; known are {', '.join(known)}")
+    given = dict(options)
+    if node_id is not None:
+        given["node_id"] = node_id
+    if seeds is not None:
+        given["seeds"] = seeds
+    base = {} if config is None else {name: getattr(config, name) for name in known}
+    return NodeConfig(**{**base, **given})
+
+
+class StartOptions:
+    """How to start a process: what `Node.options` returns."""
+
+    _tickets = itertools.count(1)
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        name: str | None = None,
+        link: bool = False,
+        register: str = "local",
+        init_timeout: float | None = 30.0,
+        timeout: float = 10.0,
+    ) -> None:
+        if register not in ("local", "global"):
+            raise InvalidOptionError("register", register, 'legal are "local" and "global"')
+        if register == "global" and name is None:
+            raise InvalidOptionError("register", register, "a global name needs name=")
+        self._node = node
+        self._name = name
+        self._link = link
+        self._register = register
+        self._init_timeout = init_timeout
+        self._timeout = timeout
+
+    async def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
+        """As `Node.start`, with these options. Also raises `NameTakenError`."""
+        local_name = self._name if self._register == "local" else None
+        ref = await self._node.kernel.start(
+            behavior,
+            args,
+            kwargs,
+            name=local_name,
+            link_to=self._linked(),
+            init_timeout=self._init_timeout,
+        )
+        if ref is not None and self._register == "global":
+            await self._register_or_stop(ref)
+        return ref
+
+    async def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
+        """As `Node.spawn`, with these options."""
+        if self._link:
+            raise InvalidOptionError("link", True, "link to the ref that spawn returns")
+        node = self._node
+        return await spawn(
+            node.kernel,
+            on or node.id,
+            behavior,
+            args,
+            kwargs,
+            name=self._name,
+            register=self._register if self._name is not None else None,
+            timeout=self._timeout,
+        )
+
+    def _linked(self) -> Ref[Any] | None:
+        if not self._link:
+            return None
+        process = current_process.get()
+        if process is None:
+            raise InvalidOptionError("link", True, "only a process can be linked to")
+        return process.ref
+
+    async def _register_or_stop(self, ref: Ref[Any]) -> None:
+        try:
+            assert self._name is not None
+            await self._node.registry.register(self._name, ref)
+        except BaseException:
+            ref.exit("kill")
+            raise
