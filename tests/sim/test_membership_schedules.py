@@ -20,7 +20,7 @@ SETTLE = 60.0
 class Schedule:
     """Things that happen to a cluster of two to five nodes in some ten seconds."""
 
-    def __init__(self, seed: int, kinds: tuple[str, ...]) -> None:
+    def __init__(self, seed: int, kinds: tuple[str, ...], disturbances: int = 6) -> None:
         self.rng = random.Random(seed)
         self.net = Network(
             seed, loss=self.rng.choice([0, 0, 0.05, 0.2]), delay=self.rng.choice([0.002, 0.03])
@@ -29,6 +29,7 @@ class Schedule:
         self.ids = [f"n{i}@127.0.0.1:{5000 + i}" for i in range(count)]
         self.hub_only = self.rng.random() < 0.3
         self.kinds = kinds
+        self.disturbances = disturbances
         self.story: list[tuple[float, str, str]] = []
 
     def seeds(self) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class Schedule:
         spread = self.rng.choice([0.0, 0.01, 0.5, 6.0])
         for node_id in self.ids:
             self.net.later(self.rng.random() * spread, lambda n=node_id: self.start(n))
-        for _ in range(self.rng.randint(1, 6)):
+        for _ in range(self.rng.randint(1, self.disturbances)):
             self.net.later(self.rng.uniform(0, 10), self.disturb)
         self.net.run(14.5)
         self.mend()
@@ -133,3 +134,9 @@ def test_after_stops_and_blocked_loops_all_living_nodes_share_one_view(seed: int
 @pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_after_partitions_heal_all_living_nodes_share_one_view(seed: int) -> None:
     Schedule(seed, ("cut", "cut", "stop", "crash", "leave")).run()
+
+
+@pytest.mark.parametrize("seed", seeds(SEEDS))
+def test_after_all_of_it_together_all_living_nodes_share_one_view(seed: int) -> None:
+    kinds = ("cut", "stop", "block", "crash", "crash_two", "leave")
+    Schedule(seed, kinds, disturbances=20).run()
