@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import zmq
+from lanes import run, until
 
 from noex.transport import wire
 from noex.transport.lane import UserLane
@@ -23,18 +23,6 @@ SETTINGS = LaneSettings(
     handshake_timeout=0.3, max_message=1_000_000, window_bytes=200_000, max_batch=20_000
 )
 A, B = ("a@127.0.0.1:1", 11), ("b@127.0.0.1:2", 22)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(main())  # type: ignore[arg-type]
-
-
-async def until(condition: Callable[[], Any], what: str, timeout: float = 15.0) -> Any:
-    deadline = asyncio.get_running_loop().time() + timeout
-    while not (result := condition()):
-        assert asyncio.get_running_loop().time() < deadline, f"not within {timeout} s: {what}"
-        await asyncio.sleep(0.002)
-    return result
 
 
 @asynccontextmanager
