@@ -76,9 +76,14 @@ class Leader:
     # -- what is decided ------------------------------------------------------------------------
 
     def of(self, view: View) -> Member | None:
-        """The leader, as this node sees it."""
+        """The leader, as this node sees it: the oldest that is neither suspected nor busy.
+
+        Who is busy cannot decide now, and a crash must not wait for it. That two may lead is
+        harmless: they decide the same, or settle on one view.
+        """
         suspected = {a.uid for a in self._detector.accusations} | set(self._proven())
-        return next((m for m in view.members if m.uid not in suspected), None)
+        able = [m for m in view.members if m.uid not in suspected]
+        return next((m for m in able if not self._detector.is_busy(m.uid)), next(iter(able), None))
 
     def _proven(self) -> dict[Uid, str]:
         """Whose end somebody has seen from its own host, with the reason."""

@@ -127,6 +127,11 @@ class Detector:
         """Whether this node was stalled just now and must not judge."""
         return now < self._withhold_until
 
+    def is_busy(self, uid: Uid) -> bool:
+        """Whether a peer is late, but not down."""
+        peer = self._peers.get(uid)
+        return peer is not None and peer.busy
+
     def has_link(self, endpoint: str) -> bool:
         """Whether a link to `endpoint` stands."""
         return endpoint in self._links

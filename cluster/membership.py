@@ -181,7 +181,7 @@ class Membership:
 
     @property
     def leader(self) -> Member | None:
-        """The oldest member that this node does not suspect."""
+        """The oldest member that this node neither suspects nor knows to be busy."""
         return self._views.leader if self._views else None
 
     @property

@@ -4,9 +4,9 @@ Theory. A life is `joining` until it applies a view that has it; then it is `mem
 same lineage, until it is `over` (a view without it: C3, or a lineage that outranks its own: M2) or
 has `left`. The shell makes the next life, under a higher incarnation.
 
-Deciding. *The leader decides alone*: the oldest member that this node does not suspect makes epoch
-e+1 and sends it to all. There are no votes, so under a partition, or with a wrong suspicion, two
-leaders can decide. Three things keep that from doing lasting harm:
+Deciding. *The leader decides alone*: the oldest member that this node does not suspect (nor knows
+to be busy) makes epoch e+1 and sends it to all. There are no votes, so under a partition, or with a
+wrong suspicion, two leaders can decide. Three things keep that from doing lasting harm:
 
 - without hard evidence a member is removed only if those who accuse it, the leader among them, are
   a quorum of the view (P3), and a leader that does not hear a quorum decides nothing (P4); neither
@@ -109,7 +109,7 @@ class Views:
 
     @property
     def leader(self) -> Member | None:
-        """The oldest member that this node does not suspect."""
+        """The oldest member that this node neither suspects nor knows to be busy."""
         return None if self.view is None else self._leader.of(self.view)
 
     def _take(self, event: Event, now: float) -> None:

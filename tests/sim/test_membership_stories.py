@@ -174,6 +174,20 @@ def test_a_busy_node_is_reported_and_never_down(gil: bool) -> None:
 
 
 @pytest.mark.parametrize("gil", [False, True])
+def test_a_crash_does_not_wait_for_a_busy_leader(gil: bool) -> None:
+    net, nodes = formed(1, 4)
+    net.block(nodes[0], 15.0, gil=gil)
+    net.run(5.0)
+    net.crash(nodes[1])
+    assert net.run_until(lambda: all(len(members(p)) == 3 for p in nodes[2:]), 0.1)
+    net.start(nodes[1].node_id, tuple(ids(4)))
+    net.run(2.0)
+    assert all(len(members(p)) == 4 for p in nodes[2:])
+    assert net.run_until(net.settled, 12.0), net.describe()
+    assert nodes[0].over == []
+
+
+@pytest.mark.parametrize("gil", [False, True])
 def test_busy_has_a_cap(gil: bool) -> None:
     net, nodes = formed(1)
     net.block(nodes[0], 60.0, gil=gil)
