@@ -40,7 +40,7 @@ def defined_in(path: Path) -> set[str]:
         if isinstance(node, ast.ClassDef):
             inner = [part for part in node.body if isinstance(part, ast.FunctionDef)]
             names |= {f"{node.name}::{part.name}" for part in inner}
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):  # TestMachine = SomeRules.TestCase, test_x = ...
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}

@@ -11,6 +11,7 @@ import pytest
 from house import ROOT
 
 TESTS = ROOT / "tests"
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 # A sleep that no test could sit out stands for "for ever", in a handler that is to be ended.
 FOR_EVER = 3600
 # A loop that looks at a condition until a deadline may rest that long between two looks.
@@ -99,21 +100,39 @@ def test_what_looks_like_a_test_is_collected() -> None:
 
 def has_tests(path: Path) -> bool:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return any(
-        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        for node in tree.body
-    )
+    return any(isinstance(node, FUNCTION) and node.name.startswith("test_") for node in tree.body)
 
 
 def test_no_test_is_an_unawaited_coroutine() -> None:
-    # There is no asyncio plugin: `async def test_x` would be skipped or fail for the wrong reason.
+    # There is no asyncio plugin: an `async def test_x` needs a decorator that runs it.
     coroutines = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted(TESTS.rglob("test_*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_")
+        if not any(runs_it(decorator) for decorator in node.decorator_list)
     ]
     assert coroutines == []
+
+
+def runs_it(decorator: ast.expr) -> bool:
+    """Whether a decorator may turn a coroutine into a test: marks of pytest do not."""
+    while isinstance(decorator, ast.Call | ast.Attribute):
+        decorator = decorator.func if isinstance(decorator, ast.Call) else decorator.value
+    return getattr(decorator, "id", "") not in {"pytest", "given", "settings", "example"}
+
+
+@pytest.mark.parametrize(
+    ("decorator", "runs"),
+    [
+        ("pytest.mark.parametrize('x', [y])", False),
+        ("given(st.integers())", False),
+        ("in_a_world", True),
+        ("in_a_world(nodes=2)", True),
+    ],
+)
+def test_a_mark_does_not_run_a_coroutine(decorator: str, runs: bool) -> None:
+    assert runs_it(ast.parse(decorator, mode="eval").body) is runs
 
 
 def test_no_test_hides_another_of_the_same_name() -> None:
@@ -122,7 +141,7 @@ def test_no_test_hides_another_of_the_same_name() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         scopes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
         for scope in scopes:
-            names = [n.name for n in scope.body if isinstance(n, ast.FunctionDef)]
+            names = [n.name for n in scope.body if isinstance(n, FUNCTION)]
             hidden += [
                 f"{path.relative_to(ROOT)}::{name}"
                 for name in sorted(set(names))
