@@ -114,6 +114,10 @@ class Kernel:
             ref.incarnation in self.lives or (ref.serial == 0 and ref.incarnation == 0)
         )
 
+    def reaches(self, ref: Ref[Any]) -> bool:
+        """Whether the life to which `ref` belongs is this one, or that of a present member."""
+        return self.is_own(ref) or (self.remote is not None and self.remote.reaches(ref))
+
     def ref_for(
         self, node_id: str, incarnation: int, serial: int, label: str | None = None
     ) -> Ref[Any]:

@@ -75,6 +75,16 @@ class StrategyMachine:
         self._begun = False
         self._deferred: list[Event] = []  # ends of children during the initial start
 
+    @property
+    def term(self) -> int:
+        """The first half of all fence tokens of this supervisor's children."""
+        return self._core.term
+
+    @property
+    def options(self) -> SupervisorOptions:
+        """What it was started with."""
+        return self._core.options
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in `event` at monotonic time `now`; what to do, in order."""
         self._core.now = now

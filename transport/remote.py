@@ -85,6 +85,10 @@ class RemoteOperations:
             del self.peers[uid[0]]
             peer.lose(self.kernel)
 
+    def reaches(self, ref: Ref[Any]) -> bool:
+        """Whether the life to which `ref` belongs is a member now."""
+        return self._peer_of(ref) is not None
+
     def signal(self, peer: Peer, data: bytes) -> None:
         """Post what must arrive."""
         self._post(peer.uid, data, signal=True)

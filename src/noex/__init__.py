@@ -1,1 +1,194 @@
-"""noex: GenServer processes, supervision trees, and clusters that survive a kill."""
+"""noex: GenServer processes, supervision trees, and clusters that survive a kill.
+
+Everything that a program needs is here::
+
+    from noex import GenServer, Node, DistributedSupervisor, ChildSpec, behavior
+"""
+
+from __future__ import annotations
+
+from noex.cluster.info import NodeInfo
+from noex.cluster.settings import ClusterSettings
+from noex.config import NodeConfig
+from noex.defaults import CLUSTER_DEFAULTS
+from noex.node import Node
+from noex.registry.behaviors import BehaviorRegistry, behavior
+from noex.registry.names import GlobalRegistry
+from noex.runtime.calls import Caller
+from noex.runtime.errors import (
+    BadReturnValueError,
+    BehaviorNotFoundError,
+    CallCycleError,
+    CallTimeoutError,
+    GlobalNameConflictError,
+    InitFailedError,
+    InitTimeoutError,
+    InsecureBindError,
+    InvalidChildSpecError,
+    InvalidNodeIdError,
+    InvalidOptionError,
+    InvalidValueError,
+    MessageSerializationError,
+    NameTakenError,
+    NodeNotReachableError,
+    NodeStoppedError,
+    NoexError,
+    NoProcessError,
+    OverloadedError,
+    PortInUseError,
+    ProcessKilledError,
+    RemoteError,
+    ServerCrashedError,
+    UnhandledMessageError,
+)
+from noex.runtime.genserver import GenServer, Timer
+from noex.runtime.messages import (
+    TIMEOUT,
+    Down,
+    Exit,
+    Frozen,
+    LifeEnded,
+    NameConflict,
+    NodeBusy,
+    NodeDown,
+    NodeIdle,
+    NodeUp,
+    TaskResult,
+    Thawed,
+    ViewChanged,
+)
+from noex.runtime.monitors import Monitor
+from noex.runtime.ref import Ref
+from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop, Unhandled
+from noex.supervisor.defaults import DISTRIBUTED_SUPERVISOR_DEFAULTS
+from noex.supervisor.distributed import DistributedSupervisor
+from noex.supervisor.errors import (
+    ChildNotFoundError,
+    ChildStartError,
+    DistributedBehaviorNotFoundError,
+    DistributedChildNotFoundError,
+    DistributedDuplicateChildError,
+    DistributedInvalidSimpleOneForOneError,
+    DistributedMaxRestartsExceededError,
+    DistributedMissingChildTemplateError,
+    DistributedSupervisorError,
+    DuplicateChildError,
+    InvalidSimpleOneForOneError,
+    MaxRestartsExceededError,
+    MissingChildTemplateError,
+    NoAvailableNodeError,
+    SupervisorError,
+)
+from noex.supervisor.events import (
+    ChildAdopted,
+    ChildMigrated,
+    ChildPending,
+    ChildRestarted,
+    ChildStarted,
+    ChildStopped,
+    EventsLost,
+    NodeFailureDetected,
+    SupervisorStarted,
+    SupervisorStopped,
+    SupervisorTakenOver,
+)
+from noex.supervisor.info import ChildInfo, SupervisorStats
+from noex.supervisor.local import Supervisor
+from noex.supervisor.selectors import selector
+from noex.supervisor.spec import ChildSpec, ChildTemplate, RestartIntensity
+from noex.transport.message import message
+
+__all__ = [
+    "CLUSTER_DEFAULTS",
+    "DISTRIBUTED_SUPERVISOR_DEFAULTS",
+    "TIMEOUT",
+    "BadReturnValueError",
+    "BehaviorNotFoundError",
+    "BehaviorRegistry",
+    "CallCycleError",
+    "CallTimeoutError",
+    "Caller",
+    "ChildAdopted",
+    "ChildInfo",
+    "ChildMigrated",
+    "ChildNotFoundError",
+    "ChildPending",
+    "ChildRestarted",
+    "ChildSpec",
+    "ChildStartError",
+    "ChildStarted",
+    "ChildStopped",
+    "ChildTemplate",
+    "ClusterSettings",
+    "DistributedBehaviorNotFoundError",
+    "DistributedChildNotFoundError",
+    "DistributedDuplicateChildError",
+    "DistributedInvalidSimpleOneForOneError",
+    "DistributedMaxRestartsExceededError",
+    "DistributedMissingChildTemplateError",
+    "DistributedSupervisor",
+    "DistributedSupervisorError",
+    "Down",
+    "DuplicateChildError",
+    "EventsLost",
+    "Exit",
+    "Frozen",
+    "GenServer",
+    "GlobalNameConflictError",
+    "GlobalRegistry",
+    "Ignore",
+    "InitFailedError",
+    "InitTimeoutError",
+    "InsecureBindError",
+    "InvalidChildSpecError",
+    "InvalidNodeIdError",
+    "InvalidOptionError",
+    "InvalidSimpleOneForOneError",
+    "InvalidValueError",
+    "LifeEnded",
+    "MaxRestartsExceededError",
+    "MessageSerializationError",
+    "MissingChildTemplateError",
+    "Monitor",
+    "NameConflict",
+    "NameTakenError",
+    "NoAvailableNodeError",
+    "NoProcessError",
+    "NoReply",
+    "Node",
+    "NodeBusy",
+    "NodeConfig",
+    "NodeDown",
+    "NodeFailureDetected",
+    "NodeIdle",
+    "NodeInfo",
+    "NodeNotReachableError",
+    "NodeStoppedError",
+    "NodeUp",
+    "NoexError",
+    "Ok",
+    "OverloadedError",
+    "PortInUseError",
+    "ProcessKilledError",
+    "Ref",
+    "RemoteError",
+    "Reply",
+    "RestartIntensity",
+    "ServerCrashedError",
+    "Stop",
+    "Supervisor",
+    "SupervisorError",
+    "SupervisorStarted",
+    "SupervisorStats",
+    "SupervisorStopped",
+    "SupervisorTakenOver",
+    "TaskResult",
+    "Thawed",
+    "Timer",
+    "Unhandled",
+    "UnhandledMessageError",
+    "ViewChanged",
+    "behavior",
+    "message",
+    "selector",
+]

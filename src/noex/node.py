@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self
 
 from noex import system
 from noex.cluster.info import NodeInfo
@@ -30,7 +30,6 @@ from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
 
 NO_CLUSTER_ID = "nonode@localhost:0"
-G = TypeVar("G", bound=GenServer[Any])
 
 
 class Node:
@@ -350,7 +349,7 @@ class StartOptions:
         *,
         name: str | None = None,
         link: bool = False,
-        register: str = "local",
+        register: Literal["local", "global"] = "local",
         init_timeout: float | None = 30.0,
         timeout: float = 10.0,
     ) -> None:

@@ -1,0 +1,266 @@
+"""The distributed supervisor: children anywhere in the cluster, brought back when a node dies.
+
+The strategy is that of the local Supervisor. What differs: a child is started by the host of a
+chosen node (`remote_children`), the loss of a node is one event for all its children, and the
+supervisor's name is global.
+
+Order of events when a node goes down: its monitors fire ``noconnection``, which is ignored here,
+since `NodeDown` follows at once and speaks for all children of that life together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+from noex.runtime.errors import (
+    CallTimeoutError,
+    GlobalNameConflictError,
+    InitFailedError,
+    MessageSerializationError,
+    NodeNotReachableError,
+    NoexError,
+    NoProcessError,
+    ServerCrashedError,
+)
+from noex.runtime.kernel import Kernel
+from noex.runtime.messages import NodeDown
+from noex.runtime.reasons import NOCONNECTION
+from noex.runtime.returns import NoReply
+from noex.supervisor import defaults
+from noex.supervisor.errors import DistributedSupervisorError
+from noex.supervisor.events import ChildPending
+from noex.supervisor.handle import SupervisorHandle
+from noex.supervisor.local import cause_of
+from noex.supervisor.obituaries import watch
+from noex.supervisor.options import (
+    AutoShutdown,
+    NodeFailureCounts,
+    Strategy,
+    SupervisorOptions,
+)
+from noex.supervisor.placement import Placement
+from noex.supervisor.remote_children import RemoteChildren
+from noex.supervisor.selectors import find_selector
+from noex.supervisor.server import SupervisorServer
+from noex.supervisor.spec import ChildSpec, ChildTemplate, NodeSelector, RestartIntensity
+from noex.supervisor.strategy import StrategyMachine
+from noex.supervisor.strategy_events import NodeDraining, NodeLost, PlacementChanged
+from noex.supervisor.travel import TravelCheck
+
+PENDING_RETRY: Final = 1.0  # seconds between two tries to place a pending child unasked
+FIND_TIMEOUT: Final = 30.0  # a supervisor answers when its initial children are up
+ENSURE_PAUSE: Final = 0.1
+NAME_TIMEOUT: Final = 5.0
+_TRY_PENDING: Final = "noex.try_pending"
+_GONE = (NoProcessError, ServerCrashedError, NodeNotReachableError)
+
+
+class DistributedServer(SupervisorServer):
+    """The process of a distributed supervisor."""
+
+    async def init(self, options: SupervisorOptions) -> StrategyMachine:
+        """Claim the name, then start the children."""
+        self._drained: set[tuple[str, int]] = set()
+        self._retry_armed = False
+        self._travel = TravelCheck(self.kernel)
+        supervisor_id = options.name or f"supervisor_{self.ref.serial}@{self.kernel.node_id}"
+        term = int(self.kernel.clock.wall() * 1000)
+        self.set_up(supervisor_id, options, term)
+        self._check_all_travel(options)
+        if options.name is not None:
+            await self.node.registry.register(options.name, self.ref)
+        self.kernel.node_watchers.add(self._process)
+        return await self.start_children()
+
+    async def terminate(self, reason: Any, state: Any) -> None:
+        """Children first, then the name, so that it is free when this process is gone."""
+        await super().terminate(reason, state)
+        name = self.machine.options.name
+        if name is not None:
+            try:
+                await self.node.registry.unregister(name, timeout=1.0)
+            except NoexError:
+                return  # it goes with this process
+
+    def make_starter(self, options: SupervisorOptions) -> RemoteChildren:
+        self._placement = Placement(self.kernel.node_id, random.choice, find_selector)
+        return RemoteChildren(
+            self.kernel,
+            self.ref,
+            self.machine.term,
+            self._placement,
+            self._members,
+            options.node_selector,
+        )
+
+    def _members(self) -> Sequence[Any]:
+        """Where children may go; a frozen node decides nothing."""
+        members: Sequence[Any] = () if self.node.is_frozen else self.node.members()
+        return members
+
+    def _check_all_travel(self, options: SupervisorOptions) -> None:
+        for spec in options.children:
+            self._travel.check(spec, f"start of child {spec.id!r}")
+        if options.child_template is not None:
+            self._travel.check(options.child_template, "child_template")
+
+    # ------------------------------------------------------------------ messages
+
+    def handle_call(self, message: Any, state: StrategyMachine) -> Any:
+        match message:
+            case ("start_child", child):
+                try:
+                    self._travel.check(child, "start_child")
+                except MessageSerializationError as error:
+                    caller = self.caller
+                    if caller is not None:
+                        caller.fail(error)
+                    return NoReply()
+        return super().handle_call(message, state)
+
+    def hear_other(self, message: Any) -> None:
+        match message:
+            case NodeDown(node_id=node_id, incarnation=incarnation):
+                self._placement.forget(node_id)
+                self._drained.discard((node_id, incarnation))
+                self.tell(NodeLost(node_id, incarnation))
+            case str() if message == _TRY_PENDING:
+                self._retry_armed = False
+                self.tell(PlacementChanged())
+                self._arm_retry()
+            case _ if getattr(message, "type", None) in ("node_up", "node_idle", "view_changed"):
+                self._look_for_draining()
+                self.tell(PlacementChanged())
+
+    def _look_for_draining(self) -> None:
+        for info in self.node.members():
+            life = (info.id, info.incarnation)
+            if info.status == "draining" and life not in self._drained:
+                self._drained.add(life)
+                self.tell(NodeDraining(*life))
+
+    def _down(self, ref: Any, reason: Any) -> None:
+        if _is(reason, NOCONNECTION) and not self.kernel.reaches(ref):
+            self._subscribers.discard(ref)
+            self._monitors.pop(ref, None)
+            return
+        super()._down(ref, reason)
+
+    def publish(self, event: Any) -> None:
+        super().publish(event)
+        if isinstance(event, ChildPending):
+            self._arm_retry()
+
+    def _arm_retry(self) -> None:
+        """Behaviors can become known, and hosts answer, without any event of the cluster."""
+        pending = any(child.status == "pending" for child in self.machine.children())
+        if pending and not self._retry_armed:
+            self._retry_armed = True
+            self.send_after(PENDING_RETRY, _TRY_PENDING)
+
+
+def _is(reason: Any, wanted: str) -> bool:
+    return isinstance(reason, str) and reason == wanted
+
+
+class DistributedSupervisor:
+    """Starts, finds and ensures distributed supervisors; each returns a `SupervisorHandle`.
+
+    The handle works from every node, and can be sent in messages.
+    """
+
+    @staticmethod
+    async def start(
+        node: Any,
+        *,
+        name: str | None = None,
+        strategy: Strategy = defaults.STRATEGY,
+        node_selector: NodeSelector = defaults.NODE_SELECTOR,
+        children: Sequence[ChildSpec] = (),
+        child_template: ChildTemplate | None = None,
+        restart_intensity: RestartIntensity | None = None,
+        auto_shutdown: AutoShutdown = defaults.AUTO_SHUTDOWN,
+        node_failure_counts: NodeFailureCounts = defaults.NODE_FAILURE_COUNTS,
+        timeout: float | None = None,
+    ) -> SupervisorHandle:
+        """Start a supervisor on `node`; returns when all its children are up.
+
+        1. Options and specs are checked, and that all arguments can travel.
+        2. A `name` is claimed in the whole cluster (`GlobalNameConflictError` with the owner).
+        3. The children start one by one in order, each where its selector says. If one cannot,
+           those that are up are stopped in reverse order and the error is raised:
+           `ChildStartError` with the cause, `NoAvailableNodeError`, or
+           `DistributedBehaviorNotFoundError`. Nothing is left behind.
+
+        `timeout` bounds the whole start, in seconds (`InitTimeoutError`); None: no limit beyond
+        those of the children (10 s each).
+        """
+        options = SupervisorOptions(
+            strategy=strategy,
+            children=children,
+            child_template=child_template,
+            restart_intensity=restart_intensity or RestartIntensity(),
+            auto_shutdown=auto_shutdown,
+            node_failure_counts=node_failure_counts,
+            node_selector=node_selector,
+            name=name,
+            distributed=True,
+        )
+        options.check(name or "supervisor")
+        kernel: Kernel = node.kernel
+        try:
+            ref = await kernel.start(
+                DistributedServer, (options,), init_timeout=timeout, terminate_timeout=None
+            )
+        except InitFailedError as error:
+            failure = cause_of(error)
+        else:
+            assert ref is not None
+            watch(ref)
+            return await _handle_of(ref)
+        raise failure
+
+    @staticmethod
+    async def find(node: Any, name: str, *, timeout: float = FIND_TIMEOUT) -> SupervisorHandle:
+        """The handle of the running supervisor `name`, wherever it lives.
+
+        One that is still starting its initial children is waited for, up to `timeout` seconds.
+        Raises `DistributedSupervisorError` if there is none of this name.
+        """
+        ref = await node.registry.whereis(name, timeout=min(timeout, NAME_TIMEOUT))
+        if ref is None:
+            raise DistributedSupervisorError(name, "there is none of this name in the cluster")
+        try:
+            return await _handle_of(ref, timeout)
+        except _GONE as error:
+            raise DistributedSupervisorError(name, "it has just ended") from error
+
+    @staticmethod
+    async def ensure(
+        node: Any, *, name: str, timeout: float = FIND_TIMEOUT, **options: Any
+    ) -> SupervisorHandle:
+        """Start the supervisor `name`, or find the one that runs: for a program that is the same
+        on every node. The options are those of `start`; they count only if it is started here.
+
+        Raises what `start` raises, and `CallTimeoutError` after `timeout` seconds.
+        """
+        deadline = node.kernel.clock.now() + timeout
+        while True:
+            try:
+                return await DistributedSupervisor.find(node, name, timeout=timeout)
+            except DistributedSupervisorError:
+                pass
+            try:
+                return await DistributedSupervisor.start(node, name=name, **options)
+            except GlobalNameConflictError as conflict:
+                if node.kernel.clock.now() >= deadline:
+                    raise CallTimeoutError(conflict.args[1], timeout) from conflict
+            await asyncio.sleep(ENSURE_PAUSE)
+
+
+async def _handle_of(ref: Any, timeout: float | None = FIND_TIMEOUT) -> SupervisorHandle:
+    supervisor_id, distributed = await ref.call(("describe",), timeout=timeout)
+    return SupervisorHandle(supervisor_id, ref, distributed)
