@@ -103,15 +103,15 @@ class NamesServer(GenServer[NamesMachine]):
 
     def handle_call(self, message: Any, state: NamesMachine) -> Any:
         match message:
-            case ("whereis", name, timeout):
+            case ("whereis", str() as name, float() as timeout):
                 ref = state.known(name)
                 if ref is not None:
                     return ref, state
                 ident = self._open(timeout)
                 self._carry_out(state, state.whereis_asked(ident, name))
-            case ("register", name, ref, timeout):
-                self._register(state, _checked_name(name), ref, timeout)
-            case ("unregister", name, timeout):
+            case ("register", str() as name, Ref() as ref, float() as timeout):
+                self._register(state, name, ref, timeout)
+            case ("unregister", str() as name, float() as timeout):
                 ident = self._open(timeout)
                 self._carry_out(state, state.unregister_asked(ident, name))
             case ("names",):
@@ -193,9 +193,17 @@ class NamesServer(GenServer[NamesMachine]):
                 case m.Unwatch(ref):
                     self._monitors.pop(ref).cancel()
                 case m.Dispossess(ref, name, winner):
-                    self.log.warning("global_name_lost", name=name, loser=ref, winner=winner)
-                    ref.send(NameConflict(name, winner))
-                    self.kernel.exit(ref, NAME_CONFLICT, self.ref)
+                    self._dispossess(ref, name, winner)
+
+    def _dispossess(self, ref: Ref[Any], name: str, winner: Any) -> None:
+        """It reads the message, and then ends. One that traps exits decides for itself."""
+        self.log.warning("global_name_lost", name=name, loser=ref, winner=winner)
+        ref.send(NameConflict(name, winner))
+        process = self.kernel.find(ref)
+        if process is not None and process.trap_exits:
+            self.kernel.exit(ref, NAME_CONFLICT, self.ref)
+        else:
+            self.kernel.ask_to_stop(ref, NAME_CONFLICT)
 
     def _close(self, ident: int) -> Caller:
         request = self._requests.pop(ident)
@@ -282,6 +290,7 @@ class GlobalRegistry:
         When this returns the name can be taken again. The process goes on.
         """
         ref = await self.whereis(name, timeout)
+        timeout = float(timeout)
         if ref is None:
             return False
         request = ("unregister", name, timeout)
