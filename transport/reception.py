@@ -1,4 +1,4 @@
-"""The listener's side of the user lane: which routing id is whose, and who may come in.
+"""The listener's machine of the user lane: which routing id is whose, and who may come in.
 
 Theory. A routing id is at any time one of these:
 
