@@ -92,6 +92,7 @@ from noex.supervisor.events import (
     SupervisorStopped,
     SupervisorTakenOver,
 )
+from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.info import ChildInfo, SupervisorStats
 from noex.supervisor.local import Supervisor
 from noex.supervisor.selectors import selector
@@ -178,6 +179,7 @@ __all__ = [
     "Stop",
     "Supervisor",
     "SupervisorError",
+    "SupervisorHandle",
     "SupervisorStarted",
     "SupervisorStats",
     "SupervisorStopped",
