@@ -130,4 +130,4 @@ class LocalCaller(Caller):
 
     def _deliver_error(self, error: BaseException) -> None:
         self.future.set_exception(error)
-        self.future.exception()  # seen: a caller cancelled in this very moment never looks
+        self.future.exception()  # seen: after a Ctrl-C in the caller's own turn nobody looks

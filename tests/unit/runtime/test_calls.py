@@ -485,17 +485,27 @@ def test_a_task_of_an_async_handler_knows_its_caller_too() -> None:
             tasks.append(asyncio.create_task(answer(server)))
             return NoReply()
 
+        async def note_caller(server: Any) -> None:
+            server.seen.append(server.caller)
+
         async def no_caller(server: Any, _state: Any) -> None:
             server.seen.append(server.caller)
+            tasks.append(asyncio.create_task(note_caller(server)))
+
+        async def no_caller_there(server: Any, state: Any) -> Any:
+            other = await started(server.kernel, Actor, seen=seen)
+            other.cast(lambda s, _state: tasks.append(asyncio.create_task(note_caller(s))))
+            return "started", state
 
         seen: list[Any] = []
         ref = await started(kernel, AsyncActor, seen=seen)
         call = asyncio.create_task(ref.call(handler))
         await gate.reached.wait()
         ref.cast(no_caller)
-        await until(lambda: seen)
+        assert await ref.call(no_caller_there) == "started"
+        await until(lambda: len(seen) == 3)
         gate.opened.set()
-        assert await call == "from the task" and seen == [None]
+        assert await call == "from the task" and seen == [None, None, None]
         await asyncio.wait(tasks)
 
     run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_system_exit_in_terminate_and_in_a_task_is_kept_in_too() -> None:
 def test_keyboard_interrupt_propagates_and_tells_the_node(where: str) -> None:
     told: list[BaseException] = []
     ended: list[Any] = []
+    complaints: list[Any] = []
 
     class Interrupted(Actor):
         def init(self, **options: Any) -> Any:
@@ -121,6 +123,7 @@ def test_keyboard_interrupt_propagates_and_tells_the_node(where: str) -> None:
     async def main() -> None:
         kernel = Kernel()
         kernel.on_interrupt = told.append
+        kernel.loop.set_exception_handler(lambda _loop, context: complaints.append(context))
         ref = await kernel.start(Interrupted)
         assert ref is not None
         if where == "inline":
@@ -130,7 +133,8 @@ def test_keyboard_interrupt_propagates_and_tells_the_node(where: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
-    assert [type(error) for error in told] == [KeyboardInterrupt]
+    gc.collect(1)
+    assert [type(error) for error in told] == [KeyboardInterrupt] and complaints == []
     if "init" not in where:
         assert [type(reason) for reason in ended] == [KeyboardInterrupt]
 
@@ -355,6 +359,27 @@ def test_case_125_an_unexpected_message_is_a_warning_with_its_text(caplog: Any) 
         assert report["event"] == "unexpected_message" and "who are you" in report["message"]
 
     run(main)
+
+
+def test_a_loop_that_is_gone_is_no_crash(caplog: Any) -> None:
+    async def main() -> None:
+        gate = Gate()
+
+        async def stand(_server: Any, _state: Any) -> None:
+            await gate.passage()
+
+        ref = await started(Kernel(), AsyncActor)
+        ref.cast(stand)
+        await gate.reached.wait()
+        workers.append(ref.process.worker)
+
+    workers: list[asyncio.Task[Any]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    workers[0]._log_destroy_pending = False  # asyncio's own word about it
+    workers[0].get_coro().close()
+    assert reports(caplog) == []
 
 
 def test_percent_signs_in_a_report_are_text(caplog: Any) -> None:

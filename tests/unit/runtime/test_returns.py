@@ -26,7 +26,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import TIMEOUT
-from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop
+from noex.runtime.returns import UNCHANGED, Ignore, NoReply, Ok, Reply, Stop
 
 BOTH = pytest.mark.parametrize("cls", [Actor, AsyncActor])
 
@@ -118,6 +118,7 @@ def test_none_leaves_the_state_and_no_reply_sets_it() -> None:
         ref.cast(returns("new"))
         await ref.call("sync")
         assert ref.process.state == "new"
+        assert await ref.call(returns(("r", UNCHANGED))) == "r" and ref.process.state == "new"
         assert await ref.call(returns(Reply("r"))) == "r" and ref.process.state == "new"
         assert await ref.call(returns(Reply("r", "s"))) == "r" and ref.process.state == "s"
         assert await ref.call(returns(("r", None))) == "r" and ref.process.state is None
