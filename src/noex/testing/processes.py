@@ -1,0 +1,272 @@
+"""ProcessCluster: real nodes in operating system processes of their own, for tests.
+
+::
+
+    async with ProcessCluster(3, behaviors=["my_project.actors"]) as cluster:
+        async with Node("test@127.0.0.1:0", seeds=cluster.ids) as node:
+            await node.wait_for_members(4)
+            cluster.kill("n2")  # SIGKILL
+            ...
+
+Each node is a ``noex-node start``, with default settings, and can import whatever the test can
+(`sys.path` is handed on). Order of events:
+
+1. The first node founds the cluster, or all join `seeds`; the others start together.
+2. Entering the block returns when every node has said that it is a member.
+3. Leaving it kills every process by its pid, stopped ones too, and waits for its end. After an
+   exception it first prints what the nodes logged, to standard error.
+4. A test that dies itself leaves nothing behind: each node stops when its standard input closes.
+   A node that is stopped (SIGSTOP) then gets SIGHUP and SIGCONT from the system, because its
+   process group, one of its own in the session of the test, is orphaned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from noex.runtime.node_id import parse_node_id
+
+END_TIMEOUT: Final = 10.0
+LOG_TAIL: Final = 4000  # characters of a log that an error shows
+
+
+class NodeProcessError(Exception):
+    """A node process ended, or did not get ready in time; says what it logged last."""
+
+
+class NodeProcess:
+    """One node in a process of its own; the same node id through all its lives."""
+
+    def __init__(self, node_id: str, log: Path, arguments: Iterable[str] = ()) -> None:
+        self.node_id = node_id
+        self.name = node_id.partition("@")[0]
+        self._arguments = list(arguments)
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    def __repr__(self) -> str:
+        state = f"pid {self.pid}" if self.is_running else "not running"
+        return f"<NodeProcess {self.node_id} {state}>"
+
+    @property
+    def pid(self) -> int:
+        """The pid of its present, or latest, life."""
+        if self._process is None:
+            raise NodeProcessError(f"{self.node_id} has not been launched")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process exists, as far as this process has heard."""
+        return self._process is not None and self._process.returncode is None
+
+    def log(self) -> str:
+        """What it wrote to standard error, in all its lives."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    # ------------------------------------------------------------------ life
+
+    async def launch(self, seeds: Iterable[str], env: Mapping[str, str]) -> None:
+        """Start the process; `ready` waits until it is a member."""
+        if self.is_running:
+            raise NodeProcessError(f"{self.node_id} runs already, as pid {self.pid}")
+        seed_options = [f"--seed={seed}" for seed in seeds if seed != self.node_id]
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "noex.cli", "start", self.node_id),
+                *(*seed_options, "--until-stdin-closes", *self._arguments),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=dict(env),
+                process_group=0,  # Ctrl-C is for the test; and see the module's point 4
+            )
+
+    async def ready(self, timeout: float) -> None:
+        """Wait for the line that says it is a member. Raises `NodeProcessError`."""
+        assert self._process is not None and self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
+        except TimeoutError:
+            raise self._error(f"was not ready after {timeout:g} s") from None
+        if not line.startswith(b"ready "):
+            raise self._error("did not start")
+        self.node_id = line.split()[1].decode()
+
+    def signal(self, number: int) -> None:
+        """Send a signal. Raises ProcessLookupError when the process is gone."""
+        os.kill(self.pid, number)
+
+    async def ended(self, timeout: float = END_TIMEOUT) -> int:
+        """Wait for its end; returns the exit code (minus the signal's number)."""
+        assert self._process is not None
+        try:
+            return await asyncio.wait_for(self._process.wait(), timeout)
+        except TimeoutError:
+            raise self._error(f"still runs after {timeout:g} s") from None
+
+    async def close(self) -> None:
+        """End it, whatever state it is in."""
+        if self._process is None:
+            return
+        if self.is_running:
+            try:
+                self._process.kill()
+            except ProcessLookupError:
+                pass  # it ended by itself just now
+        await self.ended()
+
+    def _error(self, text: str) -> NodeProcessError:
+        said = self.log()[-LOG_TAIL:].strip() or "nothing"
+        return NodeProcessError(f"{self.node_id} {text}; it logged: {said}")
+
+
+class ProcessCluster:
+    """Some nodes as operating system processes, to be killed, stopped and started again.
+
+    - `nodes`: their names, or how many (then ``n1``, ``n2``, ...).
+    - `behaviors`: modules that register behaviors, imported by every node.
+    - `seeds`: join this cluster, instead of founding one.
+    - `options`: more options of ``noex-node start``, such as ``("--label", "zone=a")``.
+    - `log_level`: what the nodes log; see `NodeProcess.log`.
+    - `env`: more environment variables.
+    - `ready_timeout`: seconds until a node must be a member.
+    """
+
+    def __init__(
+        self,
+        nodes: int | Iterable[str] = 3,
+        *,
+        behaviors: Iterable[str] = (),
+        seeds: Iterable[str] = (),
+        options: Iterable[str] = (),
+        log_level: str = "info",
+        env: Mapping[str, str] | None = None,
+        ready_timeout: float = 30.0,
+    ) -> None:
+        names = [f"n{i}" for i in range(1, nodes + 1)] if isinstance(nodes, int) else list(nodes)
+        self._names = names
+        self._seeds = list(seeds)
+        self._ready_timeout = ready_timeout
+        self._arguments = [
+            *(f"--behaviors={module}" for module in behaviors),
+            *("--log-level", log_level, "--drain-timeout", "1"),
+            *options,
+        ]
+        self._env = {**_environment(), **(env or {})}
+        self._nodes: dict[str, NodeProcess] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    # ------------------------------------------------------------------ looking
+
+    def __getitem__(self, name: str) -> NodeProcess:
+        """A node by its name or its whole node id."""
+        return self._nodes[name.partition("@")[0]]
+
+    @property
+    def nodes(self) -> list[NodeProcess]:
+        """All nodes, in the order in which they were added, dead ones included."""
+        return list(self._nodes.values())
+
+    @property
+    def ids(self) -> list[str]:
+        """The node ids, in that order: the seeds for a node of the test's own."""
+        return [node.node_id for node in self.nodes]
+
+    def id(self, name: str) -> str:
+        """The node id of a name."""
+        return self[name].node_id
+
+    # ------------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        try:
+            first = [] if self._seeds else self._names[:1]
+            for name in first:
+                await self.add(name)
+            await asyncio.gather(*(self.add(name) for name in self._names[len(first) :]))
+        except BaseException as error:
+            await self._close(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close(error)
+
+    async def add(self, name: str, *, port: int = 0) -> NodeProcess:
+        """Start one more node and wait until it is a member. `port` 0: a free one is chosen."""
+        parse_node_id(node_id := f"{name}@127.0.0.1:{port}")
+        if name in self._nodes:
+            raise NodeProcessError(f"there is a node {name} already; use restart")
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="noex-cluster-")
+        log = Path(self._folder.name) / f"{name}.log"
+        node = self._nodes[name] = NodeProcess(node_id, log, self._arguments)
+        await self._launch(node)
+        await node.ready(self._ready_timeout)
+        return node
+
+    async def _launch(self, node: NodeProcess) -> None:
+        known = [each.node_id for each in self.nodes if not each.node_id.endswith(":0")]
+        await node.launch([*self._seeds, *known], self._env)
+
+    async def _close(self, error: BaseException | None) -> None:
+        if error is not None:
+            for node in self.nodes:
+                print(f"---- {node} logged:\n{node.log()[-LOG_TAIL:]}", file=sys.stderr)
+        await asyncio.gather(*(node.close() for node in self.nodes))
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    # ------------------------------------------------------------------ doing
+
+    def kill(self, name: str) -> float:
+        """SIGKILL, as a machine that loses its power. Returns when, on `time.monotonic`."""
+        at = time.monotonic()
+        self[name].signal(signal.SIGKILL)
+        return at
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: the process stands still, its connections stay open."""
+        self[name].signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT: a paused process goes on where it stood."""
+        self[name].signal(signal.SIGCONT)
+
+    async def stop(self, name: str, timeout: float = END_TIMEOUT) -> int:
+        """SIGTERM, and wait for the orderly end. Returns the exit code."""
+        self[name].signal(signal.SIGTERM)
+        return await self[name].ended(timeout)
+
+    async def restart(self, name: str) -> NodeProcess:
+        """Start it again under the same node id, killing it first if it runs.
+
+        Returns when its new life is a member.
+        """
+        node = self[name]
+        await node.close()
+        await self._launch(node)
+        await node.ready(self._ready_timeout)
+        return node
+
+
+def _environment() -> dict[str, str]:
+    """What a node inherits: this process's import path, and no settings of a node."""
+    kept = {key: text for key, text in os.environ.items() if not key.startswith("NOEX_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
