@@ -21,9 +21,16 @@ from noex.supervisor.subscribers import EventRelay
 if TYPE_CHECKING:
     from noex.runtime.ref import Ref
 
+STARTING_CHILDREN: Final = "it is still starting its initial children"
 QUERY_TIMEOUT: Final = 5.0
 WORK_TIMEOUT: Final = 60.0
 """Seconds for requests that start or stop processes, which take their own time."""
+
+
+def is_starting(ref: Ref[Any]) -> bool:
+    """Whether a supervisor on this node is in its initial start, and so answers nobody."""
+    process = ref.kernel.find(ref) if ref.is_local else None
+    return process is not None and process.status == STARTING
 
 
 @dataclass(frozen=True)
@@ -210,9 +217,8 @@ class SupervisorHandle:
 
     def _refuse_while_starting(self) -> None:
         """A child that asks its supervisor from `init` gets an error, not a deadlock."""
-        process = self.ref.kernel.find(self.ref) if self.ref.is_local else None
-        if process is not None and process.status == STARTING:
-            raise self._errors.supervisor(self.id, "it is still starting its initial children")
+        if is_starting(self.ref):
+            raise self._errors.supervisor(self.id, STARTING_CHILDREN)
 
     def _refuse_own_child(self) -> None:
         """A child may not change its supervisor from `init`, which the supervisor waits for."""

@@ -12,7 +12,12 @@ from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
 from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError, SupervisorError
-from noex.supervisor.handle import QUERY_TIMEOUT, SupervisorHandle
+from noex.supervisor.handle import (
+    QUERY_TIMEOUT,
+    STARTING_CHILDREN,
+    SupervisorHandle,
+    is_starting,
+)
 from noex.supervisor.obituaries import watch
 from noex.supervisor.options import AutoShutdown, Strategy, SupervisorOptions
 from noex.supervisor.server import SupervisorServer
@@ -84,6 +89,7 @@ class LocalChildren:
             cls,
             spec.args,
             dict(spec.kwargs),
+            name=_local_name(cls, spec),
             parent=self._owner,
             link_to=self._owner,
             fence=(self._term, action.generation),
@@ -143,6 +149,11 @@ def _terminate_timeout(cls: type[Any], spec: ChildSpec) -> float | None:
     return float(spec.shutdown)
 
 
+def _local_name(cls: type[Any], spec: ChildSpec) -> str | None:
+    """A nested supervisor may be named, as any other, by `name` among its options."""
+    return spec.kwargs.get("name") if issubclass(cls, SupervisorServer) else None
+
+
 class Supervisor(SupervisorServer):
     """Starts children, restarts them when they end, and ends them in order.
 
@@ -200,7 +211,12 @@ class Supervisor(SupervisorServer):
     async def handle_of(
         cls, ref: Ref[Any], *, timeout: float | None = QUERY_TIMEOUT
     ) -> SupervisorHandle:
-        """The handle of the supervisor whose process is `ref` (a nested one, say)."""
+        """The handle of the supervisor whose process is `ref` (a nested one, say).
+
+        Raises `SupervisorError` while it starts its initial children.
+        """
+        if is_starting(ref):
+            raise SupervisorError(str(ref.label), STARTING_CHILDREN)
         supervisor_id, distributed = await ref.call(("describe",), timeout=timeout)
         return SupervisorHandle(supervisor_id, ref, distributed)
 

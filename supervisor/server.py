@@ -101,7 +101,7 @@ class SupervisorServer(GenServer[StrategyMachine]):
     async def start_children(self) -> StrategyMachine:
         """The initial start: returns when all are up, or raises when nothing is left of it."""
         self.tell(Begin(self.handle, self.kernel.clock.wall()))
-        await self._await_reports()
+        await self._reports_until(self._is_up)
         if self._finish is not None:
             raise self._finish.error or SupervisorError(
                 self.handle.id, "it was stopped while it started its children"
@@ -111,29 +111,27 @@ class SupervisorServer(GenServer[StrategyMachine]):
     async def terminate(self, reason: Any, state: Any) -> None:
         """An exit signal, or a fault of our own, ends the supervisor: children first."""
         self.tell(StopRequested(reason))
-        await self._await_reports()
+        await self._reports_until(self._has_ended)
 
     def handle_stop(self, reason: Any, state: Any) -> Any:
         self.tell(StopRequested(reason))
         return self._next()
 
-    async def _await_reports(self) -> None:
-        """Go on with reports alone until the initial start, or the end, is over."""
-        if self._finish is not None:
-            return
+    async def _reports_until(self, is_over: Callable[[], bool]) -> None:
+        """Go on with reports alone, outside of the mailbox."""
         self._awaited = asyncio.Event()
-        was_started = self._started
-        while self._finish is None and (was_started or not self._started):
+        self._take_reports()
+        while not is_over():
+            await self._awaited.wait()
             self._awaited.clear()
             self._take_reports()
-            if not self._reports and not self._is_over(was_started):
-                await self._awaited.wait()
         self._awaited = None
-        if self._reports:
-            self._wake()
 
-    def _is_over(self, was_started: bool) -> bool:
-        return self._finish is not None or (self._started and not was_started)
+    def _is_up(self) -> bool:
+        return self._started or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._finish is not None
 
     # ------------------------------------------------------------------ messages
 

@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, NoReturn
 
 from noex.runtime.errors import InvalidChildSpecError, InvalidNodeIdError, InvalidOptionError
+from noex.runtime.genserver import GenServer
 from noex.runtime.node_id import parse_node_id
 from noex.supervisor import defaults
 
@@ -162,7 +163,7 @@ def _check_behavior(behavior: object) -> None:
     if isinstance(behavior, str):
         if not behavior:
             _refuse("behavior", behavior, "a registered name is not empty")
-    elif not isinstance(behavior, type):
+    elif not (isinstance(behavior, type) and issubclass(behavior, GenServer)):
         _refuse("behavior", behavior, "it must be a GenServer class or a registered name")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from noex.runtime.errors import InvalidChildSpecError, InvalidOptionError
+from noex.runtime.genserver import GenServer
 from noex.supervisor import errors as e
 from noex.supervisor.options import SupervisorOptions
 from noex.supervisor.spec import ChildSpec, ChildTemplate, RestartIntensity
@@ -17,6 +18,7 @@ WRONG_FIELDS: list[tuple[str, Any]] = [
     ("id", 7),
     ("behavior", ""),
     ("behavior", 7),
+    ("behavior", dict),
     ("args", "text"),
     ("args", 7),
     ("kwargs", [1]),
@@ -140,7 +142,7 @@ def test_two_children_of_one_id_are_refused() -> None:
 
 
 def test_a_distributed_supervisor_needs_registered_names() -> None:
-    spec = ChildSpec("a", dict)
+    spec = ChildSpec("a", GenServer)
     SupervisorOptions(children=[spec]).check("s")
     with pytest.raises(InvalidChildSpecError) as raised:
         SupervisorOptions(children=[spec], distributed=True).check("s")

@@ -303,6 +303,7 @@ def test_a_late_success_of_a_barred_start_is_stopped_by_its_ref() -> None:
     b.terminate("a")
     generation = b.info("a").generation
     ref = FakeRef("a", generation, C)
+    b.alive[ref] = None
     b.feed(StartSucceeded("a", generation, ref, C, 1.0))
     assert b.stopping["a", generation].ref == ref
     b.release("a")
