@@ -18,7 +18,7 @@ fire, (4) links get their exit signal. A wave of deaths is worked off by a loop,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,12 @@ from noex.runtime import states
 from noex.runtime.errors import ServerCrashedError
 from noex.runtime.messages import Exit
 from noex.runtime.reasons import KILL, KILLED, NORMAL, says
-from noex.runtime.reports import report_crash, report_terminate_failure, report_zombie
+from noex.runtime.reports import (
+    report_crash,
+    report_terminate_failure,
+    report_untold,
+    report_zombie,
+)
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
@@ -254,11 +259,19 @@ def announce(process: Process, reason: Any) -> None:
     process.monitoring = None
     watchers, process.watchers = process.watchers, None
     for watcher in list((watchers or {}).values()):
-        watcher.fire(reason)
+        _tell(process, watcher.fire, reason)
     links, process.links = process.links, None
     for other in links or ():
-        process.kernel.link_broken(process.ref, other, reason)
+        _tell(process, process.kernel.link_broken, process.ref, other, reason)
     _end_tasks(process)
+
+
+def _tell(process: Process, tell: Callable[..., object], *args: Any) -> None:
+    """One who cannot be told (a reason that cannot travel) must not keep it from the others."""
+    try:
+        tell(*args)
+    except Exception as error:
+        report_untold(process, error)
 
 
 def _drop_timers(process: Process) -> None:

@@ -68,6 +68,17 @@ def report_terminate_failure(process: Process, error: BaseException) -> None:
     )
 
 
+def report_untold(process: Process, error: Exception) -> None:
+    """Somebody who watches a process, or is linked to it, could not be told of its end."""
+    _log.error(
+        "end_not_told",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        exc_info=_exc_info(error),
+    )
+
+
 def report_zombie(process: Process, task: asyncio.Task[Any]) -> None:
     """A killed handler, or a task of an ended process, still runs after the grace time."""
     _log.error(

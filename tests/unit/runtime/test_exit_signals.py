@@ -494,3 +494,24 @@ def test_exits_and_crashes_in_one_instant_are_all_told() -> None:
         assert {down.ref for down in seen} == set(refs)
 
     run(main)
+
+
+def test_one_who_cannot_be_told_keeps_it_from_nobody_else(caplog: Any) -> None:
+    async def main(kernel: Kernel) -> None:
+        class Deaf:
+            def fire(self, reason: Any) -> None:
+                raise ValueError("cannot be told")
+
+        seen: list[Any] = []
+        ref = await started(kernel, Actor)
+        linked = await started(kernel, Actor, seen=seen, trap=True)
+        kernel.watch(ref.process, "deaf", Deaf())
+        monitor = kernel.monitor(ref)
+        kernel.link(linked.process, ref)
+        ref.exit("gone")
+        assert await monitor.wait(1.0) == "gone"
+        await until(lambda: seen)
+        assert seen == [Exit(ref, "gone")]
+        assert [record.noex["event"] for record in caplog.records] == ["end_not_told"]
+
+    run(main)

@@ -387,8 +387,11 @@ def test_a_handler_that_swallows_its_cancellation_is_a_zombie_after_the_grace(ca
         ref = await started(kernel, AsyncActor, options={"name": "it"})
         ref.cast(clings(release, use_everything))
         await until(lambda: ref.process.worker)
+        waiting = asyncio.create_task(ref.call("?", timeout=None))
         await turns()
         ref.exit("kill")
+        with pytest.raises(ServerCrashedError):
+            await waiting
         assert kernel.whereis("it") is ref  # not before the grace is over
         assert await ref.wait(2.0) == "killed"
         assert kernel.whereis("it") is None and list(kernel.zombies.values()) == [ref]
