@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any, Final
 
-from noex.cli.demo_text import analyse
+from noex.cli.demo_text import Result, passes
 from noex.registry.behaviors import behavior
 from noex.runtime.errors import UnhandledMessageError
 from noex.runtime.genserver import GenServer
@@ -24,13 +25,22 @@ class Worker(GenServer[str]):
     def init(self, title: str) -> str:
         return title
 
-    def handle_call(self, message: Any, state: str) -> Any:
+    async def handle_call(self, message: Any, state: str) -> Any:
         match message:
             case ("analyse", chunk):
-                return {"title": state, "pid": os.getpid(), "result": analyse(chunk)}, state
-            case "pid":
-                return os.getpid(), state
+                return {"pid": os.getpid(), "result": await self._analyse(chunk)}, state
+            case "who":
+                return {"pid": os.getpid(), "title": state}, state
         raise UnhandledMessageError(message)
+
+    async def _analyse(self, chunk: str) -> Result:
+        """As `analyse`, giving way to the other processes of the node between two steps."""
+        result: Result = {}
+        for part in passes(chunk):
+            for name, counts in part.items():
+                result.setdefault(name, {}).update(counts)
+            await asyncio.sleep(0)
+        return result
 
 
 @behavior(CHIEF)

@@ -173,13 +173,13 @@ class Coordinator:
         info = await self._supervisor.get_child(child)
         if info is None or info.ref is None:
             return
-        pid = await info.ref.call("pid", timeout=CALL_TIMEOUT)
+        answer = await info.ref.call("who", timeout=CALL_TIMEOUT)
         elapsed = time.monotonic() - self._killed_at
         move = self.figures.moves.setdefault(child, Move(child, event.from_node))
         move.to_node, move.placed_after = info.node_id, elapsed
         self._say(
-            f"  {child}: {event.from_node} -> {info.node_id} (pid {pid}),"
-            f" answers {_ms(elapsed)} after the kill"
+            f"  {child}: {event.from_node} -> {info.node_id} (pid {answer['pid']}),"
+            f" answers as {answer['title']!r} {_ms(elapsed)} after the kill"
         )
         async with self._changed:
             self._refs[child] = info.ref

@@ -1,9 +1,9 @@
 """The demo's honest work: statistics over a text, cut into chunks that can be merged again.
 
 Five passes over each chunk: words, pairs of neighbours, a concordance (in how many different
-contexts a word stands), letters, and look-alikes (pairs of different words that are one edit
-apart, compared each with each: the slow one). All results are sums over chunks, so the order in
-which chunks are done, and by whom, does not matter.
+contexts a word stands), letters, and look-alikes (pairs of different longer words that are at
+most two edits apart, compared each with each: the slow one). All results are sums over chunks,
+so the order in which chunks are done, and by whom, does not matter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 CHUNK_SIZE: Final = 8_000  # characters
+CLOSE: Final = 2  # edits between look-alikes
+LONG: Final = 7  # letters: of shorter words, nearly all are close
 MAX_INPUT: Final = 64 * 1024 * 1024
 SUFFIXES: Final = {".txt", ".md", ".rst", ".py", ".html", ".csv", ".json", ".log", ""}
 PASSES: Final = ("words", "pairs", "contexts", "letters", "look_alikes")
@@ -74,14 +76,23 @@ def cut(text: str, size: int = CHUNK_SIZE) -> list[str]:
 
 def analyse(chunk: str) -> Result:
     """All passes over one chunk."""
+    result: Result = {}
+    for part in passes(chunk):
+        for name, counts in part.items():
+            result.setdefault(name, {}).update(counts)
+    return result
+
+
+def passes(chunk: str) -> Iterator[Result]:
+    """The same in small steps, so that a process can give way to others between them."""
     words = _word.findall(chunk.lower())
-    return {
-        "words": dict(Counter(words)),
-        "pairs": dict(Counter(" ".join(pair) for pair in itertools.pairwise(words))),
-        "contexts": _contexts(words),
-        "letters": dict(Counter("".join(words))),
-        "look_alikes": _look_alikes(sorted(set(words))),
-    }
+    yield {"words": dict(Counter(words))}
+    yield {"pairs": dict(Counter(" ".join(pair) for pair in itertools.pairwise(words)))}
+    yield {"contexts": _contexts(words), "letters": dict(Counter("".join(words)))}
+    different = sorted({word for word in words if len(word) >= LONG})
+    yield {"look_alikes": {}}
+    for number, word in enumerate(different):
+        yield {"look_alikes": _look_alikes(word, different[number + 1 :])}
 
 
 def _contexts(words: list[str]) -> dict[str, int]:
@@ -91,25 +102,28 @@ def _contexts(words: list[str]) -> dict[str, int]:
     return {word: len(contexts) for word, contexts in seen.items()}
 
 
-def _look_alikes(words: list[str]) -> dict[str, int]:
-    pairs = itertools.combinations(words, 2)
-    return {f"{one}/{other}": 1 for one, other in pairs if one_edit_apart(one, other)}
+def _look_alikes(word: str, others: list[str]) -> dict[str, int]:
+    return {f"{word}/{other}": 1 for other in others if are_close(word, other)}
 
 
-def one_edit_apart(one: str, other: str) -> bool:
-    """Whether one letter changed, added or removed makes `one` into `other`."""
-    if abs(len(one) - len(other)) > 1 or one == other:
+def are_close(one: str, other: str) -> bool:
+    """Whether at most `CLOSE` letters changed, added or removed make `one` into `other`.
+
+    Levenshtein's distance, row by row, given up as soon as no entry of a row is small enough.
+    """
+    if abs(len(one) - len(other)) > CLOSE:
         return False
-    start = 0
-    for here, there in zip(one, other, strict=False):
-        if here != there:
-            break
-        start += 1
-    return (
-        one[start + 1 :] == other[start + 1 :]
-        or one[start:] == other[start + 1 :]
-        or one[start + 1 :] == other[start:]
-    )
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        left = number
+        following = [left]
+        for above_left, above, there in zip(row, row[1:], other, strict=False):
+            left = min(above_left + (letter != there), above + 1, left + 1)
+            following.append(left)
+        row = following
+        if min(row) > CLOSE:
+            return False
+    return row[-1] <= CLOSE
 
 
 def merge(results: Iterable[Result]) -> dict[str, Counter[str]]:
