@@ -81,6 +81,26 @@ def test_bytes_that_are_no_zeromq_harm_nobody(
     assert len(caplog.records) <= 1
 
 
+def test_an_http_request_is_hung_up_on_at_both_ports() -> None:
+    """libzmq takes it for a peer of its oldest protocol, and would keep the connection open."""
+
+    def ask(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
+            stranger.sendall(HOSTILE["http"])
+            answer = b""
+            while len(answer) < 4096 and (piece := stranger.recv(4096)):
+                answer += piece
+            return answer
+
+    async def main() -> None:
+        async with Rig("a") as a:
+            for port in (a.lane.port, a.lane.pub_port):
+                answer = await asyncio.to_thread(ask, port)  # raises TimeoutError if kept open
+                assert len(answer) < 128  # a greeting at most
+
+    asyncio.run(main())
+
+
 def test_a_stranger_that_never_speaks_is_thrown_out() -> None:
     async def main() -> None:
         async with Rig("a") as a:
