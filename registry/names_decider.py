@@ -174,10 +174,7 @@ class Decider:
     def _decide(self, uid: Uid, claim: Claim) -> None:
         granted = self._granted.get(claim.name)
         if granted is not None:
-            if (granted.uid, granted.ident) == (uid, claim.ident):  # it missed the answer
-                self._send(uid, Grant(claim.ident, claim.name, granted.entry.stamp))
-            else:
-                self._contest(granted.uid, uid, claim)
+            self._contest(granted.uid, uid, claim)
             return
         published = self._directory.holder(claim.name)
         if published is None or (published[0], published[1].ref) == (uid, claim.ref):

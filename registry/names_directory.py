@@ -48,9 +48,9 @@ class Directory:
             self.put(uid, name, entry)
         return gone
 
-    def drop(self, uid: Uid) -> list[str]:
-        """The life `uid` has ended. Returns the names that it had."""
-        return self.replace(uid, ())
+    def drop(self, uid: Uid) -> None:
+        """The life `uid` has ended."""
+        self.replace(uid, ())
 
     def holder(self, name: str) -> tuple[Uid, Entry] | None:
         """Who has the name, by the latest grant."""

@@ -122,13 +122,12 @@ class NamesMachine:
             return []
         before, was_oldest = set(self.members), self.oldest
         self._epoch, self.members = epoch, members
-        freed = [name for uid in before.difference(members) for name in self._directory.drop(uid)]
+        for uid in before.difference(members):
+            self._directory.drop(uid)
         for uid in members:
             if uid not in before and uid not in (self.me, members[0]):
                 self._send(uid, self._snapshot(None))
         self._decider.view_changed(epoch, members, is_oldest=members[0] == self.me)
-        for name in freed:
-            self._decider.freed(name)
         if members[0] != was_oldest:
             self._report(members[0])
         elif members[0] not in before:
@@ -313,7 +312,8 @@ class NamesMachine:
     def _granted(self, ident: int, name: str, stamp: tuple[int, int]) -> None:
         claim = self._claims.pop(ident, None)
         if claim is None:
-            return  # withdrawn meanwhile, and the decider has been told
+            self._tell_oldest(Withdraw(ident, name))  # it has ended meanwhile, or comes twice
+            return
         if name in self._own:
             self._unwatch(claim.ref)  # claimed twice for one process
             self._tell_oldest(Withdraw(ident, name))
