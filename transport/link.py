@@ -41,6 +41,9 @@ Uid = tuple[str, int]
 MESSAGE_COST: Final = 64
 """What a waiting message takes beside its own bytes, so that tiny ones are bounded too."""
 
+SIGNAL_WINDOWS: Final = 4
+"""How many windows of the sender signals may fill before they, too, are refused."""
+
 
 class Phase(Enum):
     """Where an `Outbound` stands."""
@@ -152,12 +155,13 @@ class Outbound:
     def offer(self, data: bytes, signal: bool = False) -> bool:
         """Queue one message. False: the window is full, or the session has ended.
 
-        A signal (a reply, a Down) goes beyond the window: each answers for something that was
-        opened before, so their number is bounded where those are.
+        A signal (a reply, a Down) goes beyond the window, up to `SIGNAL_WINDOWS` of it: each
+        answers for something that was opened before, so their number is bounded where those are.
         """
         cost = len(data) + MESSAGE_COST
         queued = self.queued
-        if queued and queued + cost > self._window and not signal:
+        limit = self._window * SIGNAL_WINDOWS if signal else self._window
+        if queued and queued + cost > limit:
             return False
         if self._has_ended:
             return False

@@ -19,6 +19,7 @@ from noex.runtime.errors import (
     NoProcessError,
     OverloadedError,
 )
+from noex.runtime.log import Throttle
 from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.transport import ops
 from noex.transport.codec import Codec
@@ -66,6 +67,7 @@ class RemoteOperations:
         self.peers: dict[str, Peer] = {}
         self._post = post
         self._call_serial = 0
+        self._throttle = Throttle()
 
     # ------------------------------------------------------------------ peers
 
@@ -90,8 +92,9 @@ class RemoteOperations:
         return self._peer_of(ref) is not None
 
     def signal(self, peer: Peer, data: bytes) -> None:
-        """Post what must arrive."""
-        self._post(peer.uid, data, signal=True)
+        """Post what must arrive. Only a peer that reads nothing for long can have it dropped."""
+        if not self._post(peer.uid, data, signal=True) and self._throttle.allows(peer.uid):
+            self.kernel.log.error("signal_dropped", peer=peer.node_id, bytes=len(data))
 
     def _peer_of(self, ref: Ref[Any]) -> Peer | None:
         peer = self.peers.get(ref.node_id)

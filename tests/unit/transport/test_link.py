@@ -10,6 +10,7 @@ from noex.runtime.errors import InvalidOptionError
 from noex.transport import wire
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import (
+    SIGNAL_WINDOWS,
     Dial,
     Effect,
     Hangup,
@@ -241,6 +242,14 @@ def test_a_signal_passes_a_full_window_but_not_the_receivers() -> None:
     assert sender.out.queued > full
     sender.out.flush(0.0)
     assert [seq for seq, _ in batches(sender.open(window=1500))] == [1]
+
+
+def test_signals_to_a_peer_that_reads_nothing_are_bounded_too() -> None:
+    sender = Sender()
+    while sender.out.offer(b"x" * 500, signal=True):
+        pass
+    assert sender.out.queued <= SIGNAL_WINDOWS * SETTINGS.window_bytes
+    assert sender.out.queued > (SIGNAL_WINDOWS - 1) * SETTINGS.window_bytes
 
 
 def test_each_session_has_a_number_of_its_own() -> None:
