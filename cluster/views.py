@@ -206,7 +206,8 @@ class Views:
                 self._leader.leave(message.sender, status, address)
             case wire.News(view):
                 self._view_seen(view, message.sender, address, now)
-                self._out.send(address, wire.Ack())
+                if not self._ended:
+                    self._out.send(address, wire.Ack())
 
     def _hello(self, address: Address, message: Envelope, now: float) -> None:
         same = (message.lineage, message.epoch, message.digest) == self.standing

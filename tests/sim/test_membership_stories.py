@@ -50,6 +50,17 @@ def test_b2_three_that_start_together_are_one_cluster_within_a_second(seed: int)
     assert net.run_until(lambda: len(net.living()) == 3 and net.settled(), 1.0), net.describe()
 
 
+def test_a_view_that_is_decided_brings_its_links_at_once() -> None:
+    net = Network(1)
+    names = tuple(ids(3))
+    for name in names:
+        net.start(name, names)
+    leader = net.living()[0]
+    assert net.run_until(lambda: len(members(leader)) == 3, 2.0)
+    net.run(TICK + 0.001)
+    assert leader.pubs == {p.endpoint + "2" for p in net.living()[1:]}
+
+
 def test_b2_a_node_without_seeds_founds_at_once() -> None:
     net = Network(1)
     net.start(ids(1)[0])

@@ -192,6 +192,14 @@ def test_a_silent_seed_is_named_once_until_it_answers() -> None:
     assert contacts.silent_seeds(None, 100.0 + SETTINGS.alone_after) == ["tcp://h:2"]
 
 
+def test_a_seed_that_was_a_member_is_given_time_before_it_is_named() -> None:
+    contacts = Contacts(OWN, ["tcp://h:2"], [], SETTINGS, 0.0)
+    view = found(Member("b@h:2", 1, control_endpoint="tcp://h:2"), 1)
+    assert contacts.silent_seeds(view, 100.0) == []
+    assert contacts.silent_seeds(None, 100.1) == []
+    assert contacts.silent_seeds(None, 100.0 + SETTINGS.alone_after) == ["tcp://h:2"]
+
+
 def test_who_was_only_heard_of_is_greeted_for_a_while() -> None:
     contacts = Contacts(OWN, [], [], SETTINGS, 0.0)
     contacts.add("tcp://h:4", 0.0, keep=5.0)

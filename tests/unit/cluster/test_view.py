@@ -98,6 +98,13 @@ def test_what_was_settled_includes_both_and_is_newer(a: View, b: View) -> None:
             assert s.gone[node_id].incarnation >= gone.incarnation
 
 
+def test_two_sides_that_removed_each_other_altogether_settle_on_the_stronger() -> None:
+    both = successor(found(member("n0"), 100), joins=[member("n1")])
+    older = successor(both, removals={("n1", 1): "heartbeat_timeout"})
+    younger = successor(both, removals={("n0", 1): "heartbeat_timeout"})
+    assert settle(older, younger) is older and settle(younger, older) is older
+
+
 def test_the_newer_of_two_views_of_one_chain_is_taken_as_it_is() -> None:
     a = found(member("n0"), 100)
     b = successor(a, joins=[member("n1")])
