@@ -73,6 +73,17 @@ def test_the_alarm_rings_for_the_earliest_and_goes_on() -> None:
     in_loop(main)
 
 
+def test_an_earlier_deadline_moves_the_alarm_forward() -> None:
+    async def main() -> None:
+        alarm, done = Alarm(asyncio.get_running_loop()), asyncio.Event()
+        alarm.after(3600.0, lambda: None)
+        alarm.after(0.001, done.set)
+        await done.wait()
+        alarm.close()
+
+    in_loop(main)
+
+
 def test_a_callback_that_raises_does_not_stop_the_alarm() -> None:
     async def main() -> None:
         complaints: list[Any] = []

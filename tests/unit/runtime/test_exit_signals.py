@@ -515,3 +515,21 @@ def test_one_who_cannot_be_told_keeps_it_from_nobody_else(caplog: Any) -> None:
         assert [record.noex["event"] for record in caplog.records] == ["end_not_told"]
 
     run(main)
+
+
+def test_a_monitor_that_is_told_twice_tells_once() -> None:
+    # As when the word of a death and the loss of its node cross each other.
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        watcher = await started(kernel, Actor, seen=seen)
+        target = await started(kernel, Actor)
+        monitor = kernel.monitor(target, watcher.process)
+        outside = kernel.monitor(target)
+        for reason in ("first", "second"):
+            monitor.fire(reason)
+            outside.fire(reason)
+        await target.stop()
+        await turns()
+        assert seen == [Down(monitor, target, "first")] and await outside.wait() == "first"
+
+    run(main)

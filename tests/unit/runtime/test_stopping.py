@@ -519,7 +519,10 @@ def test_shutdown_kills_what_does_not_end_in_time_and_leaves_no_task() -> None:
         gate = Gate()
 
         async def beside() -> None:
-            await asyncio.sleep(3600)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await turns(20)
 
         def spawn(server: Any, _state: Any) -> Any:
             server.spawn_task(beside())
