@@ -68,6 +68,7 @@ class Network:
         self.remote = RemoteOperations(self._kernel, self.codec, self._post)
         self._inbound = Inbound(self.remote)
         self._ending: asyncio.Task[Any] | None = None
+        self._refusal = ""  # why a member did not let this node in, for the error of `join`
 
     # ------------------------------------------------------------------ life
 
@@ -110,7 +111,8 @@ class Network:
             await self._membership.joined(config.join_timeout)
         except TimeoutError:
             text = f"{self._kernel.node_id} is not a member after {config.join_timeout:g} s"
-            raise TimeoutError(f"{text}; seeds: {', '.join(config.seeds) or 'none'}") from None
+            seeds = ", ".join(config.seeds) or "none"
+            raise TimeoutError(f"{text}; seeds: {seeds}{self._refusal}") from None
 
     async def drain(self, timeout: float) -> bool:
         """Say that this node drains, and wait until it hosts nothing for other nodes."""
@@ -184,8 +186,12 @@ class Network:
             node_idle=self._node_idle,
             life_ended=self._life_ended,
             new_life=self._new_life,
+            refused=self._refused,
             other_message=self._other_message,
         )
+
+    def _refused(self, reason: str, by: str) -> None:
+        self._refusal = f"; {by} refuses it: {reason}"
 
     def _on_control(self, event: Any) -> None:
         if self._membership is not None:
