@@ -38,7 +38,7 @@ class Watcher(GenServer[Any]):
 
 async def failed(call: Any) -> tuple[Exception, float]:
     """The error with which a call ends, and when."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - the caller checks the class
+    with pytest.raises(Exception) as caught:  # the caller checks the class
         await call
     return caught.value, time.monotonic()
 
@@ -119,6 +119,7 @@ def test_a_node_that_is_back_at_once_is_down_then_up_and_its_old_refs_raise() ->
             in_flight = asyncio.ensure_future(failed(old.call("never", timeout=LONG)))
             assert await old.call("served") == "served"
             mark = len(here.news)
+            await here.cluster.prepare("n1")  # its next process is there, and waits to be told
             here.cluster.kill("n1")
             await here.cluster.restart("n1")
             await here.until_up("n1", 2)
@@ -142,7 +143,7 @@ def test_a_node_that_is_back_at_once_is_down_then_up_and_its_old_refs_raise() ->
 
 
 def test_every_end_of_a_process_by_itself_is_told_to_the_cluster() -> None:
-    """A process that ends itself in one call (no signal of ours) is down as fast as a killed one."""
+    """A process that ends itself at once is found out as soon as a killed one."""
 
     async def main() -> None:
         async with arena(2) as here:

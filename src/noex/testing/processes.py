@@ -37,6 +37,11 @@ from noex.runtime.node_id import parse_node_id
 
 END_TIMEOUT: Final = 10.0
 LOG_TAIL: Final = 4000  # characters of a log that an error shows
+_AT_ONCE: Final = ("-m", "noex.cli")
+_WHEN_TOLD: Final = (
+    "-c",
+    "import sys, noex.cli.start; from noex.cli.main import main; sys.stdin.readline() and main()",
+)
 
 
 class NodeProcessError(Exception):
@@ -52,6 +57,7 @@ class NodeProcess:
         self._arguments = list(arguments)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self._next: asyncio.subprocess.Process | None = None
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self.is_running else "not running"
@@ -76,14 +82,29 @@ class NodeProcess:
     # ------------------------------------------------------------------ life
 
     async def launch(self, seeds: Iterable[str], env: Mapping[str, str]) -> None:
-        """Start the process; `ready` waits until it is a member."""
+        """Start the process, or use the prepared one; `ready` waits until it is a member."""
         if self.is_running:
             raise NodeProcessError(f"{self.node_id} runs already, as pid {self.pid}")
+        if self._next is None:
+            self._process = await self._start(_AT_ONCE, seeds, env)
+            return
+        self._process, self._next = self._next, None
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+
+    async def prepare(self, seeds: Iterable[str], env: Mapping[str, str]) -> None:
+        """Start the process of the next `launch`: it imports what it needs, and waits."""
+        if self._next is None:
+            self._next = await self._start(_WHEN_TOLD, seeds, env)
+
+    async def _start(
+        self, program: tuple[str, str], seeds: Iterable[str], env: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
         seed_options = [f"--seed={seed}" for seed in seeds if seed != self.node_id]
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "noex.cli", "start", self.node_id),
-                *(*seed_options, "--until-stdin-closes", *self._arguments),
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, *program, "start", self.node_id, *seed_options),
+                *("--until-stdin-closes", *self._arguments),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -115,7 +136,14 @@ class NodeProcess:
             raise self._error(f"still runs after {timeout:g} s") from None
 
     async def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End it, whatever state it is in, and what was prepared for it."""
+        await self.end()
+        if self._next is not None:
+            self._process, self._next = self._next, None
+            await self.end()
+
+    async def end(self) -> None:
+        """Kill it, if it runs, and wait until it is gone."""
         if self._process is None:
             return
         if self.is_running:
@@ -221,13 +249,16 @@ class ProcessCluster:
         return node
 
     async def _launch(self, node: NodeProcess) -> None:
+        await node.launch(self._seeds_now(), self._env)
+
+    def _seeds_now(self) -> list[str]:
         known = [each.node_id for each in self.nodes if not each.node_id.endswith(":0")]
-        await node.launch([*self._seeds, *known], self._env)
+        return [*self._seeds, *known]
 
     async def _close(self, error: BaseException | None) -> None:
         if error is not None:
             for node in self.nodes:
-                print(f"---- {node} logged:\n{node.log()[-LOG_TAIL:]}", file=sys.stderr)
+                sys.stderr.write(f"---- {node} logged:\n{node.log()[-LOG_TAIL:]}\n")
         await asyncio.gather(*(node.close() for node in self.nodes))
         if self._folder is not None:
             self._folder.cleanup()
@@ -260,10 +291,14 @@ class ProcessCluster:
         Returns when its new life is a member.
         """
         node = self[name]
-        await node.close()
+        await node.end()
         await self._launch(node)
         await node.ready(self._ready_timeout)
         return node
+
+    async def prepare(self, name: str) -> None:
+        """Have the process of its next `restart` started already, so that this is quick."""
+        await self[name].prepare(self._seeds_now(), self._env)
 
 
 def _environment() -> dict[str, str]:
