@@ -166,6 +166,7 @@ class StrategyMachine:
             case ChildExited() | ChildGone():
                 self._outcomes.ended(event)
             case NodeLost():
+                self._drains.node_lost(event.node_id)
                 self._outcomes.node_lost(event)
             case NodeDraining():
                 self._drains.draining(event)
@@ -215,6 +216,7 @@ class StrategyMachine:
         self._strategy.retry_due(child)
 
     def _placement_changed(self) -> None:
+        self._drains.placement_changed()
         for child in self._core.children.values():
             if child.wait is Wait.NODE:
                 self._core.await_turn(child)

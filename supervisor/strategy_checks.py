@@ -35,6 +35,7 @@ def _check_child(child: Child) -> None:
         assert child.ref is None, f"{child} holds a ref"
     if child.phase in (Phase.WAITING, Phase.RUNNING, Phase.UNCONFIRMED):
         assert child.after is None, f"{child}: after={child.after}"
+    assert not child.successor or child.phase is Phase.RUNNING, f"{child} is replaced"
     if child.phase is Phase.STOPPING:
         assert child.after is not None, f"{child} stops for no purpose"
     if child.phase is Phase.RUNNING:
@@ -46,7 +47,7 @@ def _check_child(child: Child) -> None:
 
 def check_requests(core: Core, queued: Iterable[int]) -> None:
     """Every request that is not answered waits in exactly one place."""
-    places = Counter(queued)
+    places = Counter([*queued, *core.strays.waiting_ids])
     for child in core.children.values():
         places.update([*child.waiters, *child.terminators])
         if child.starter is not None:
@@ -57,22 +58,28 @@ def check_requests(core: Core, queued: Iterable[int]) -> None:
 
 def check_progress(core: Core, strategy: RestartStrategy) -> None:
     """A child that wants to be started is started, unless a group restart holds it back."""
-    assert not core.ready, f"nobody starts {core.ready}"
+    for child in core.ready.values():
+        assert core.strays.has(child.id), f"nobody starts {child}"
     held = [child for child in core.children.values() if child.grouped]
     for child in core.children.values():
-        assert child.wait is not Wait.TURN or child.grouped, f"nobody starts {child}"
+        held_back = child.grouped or core.strays.has(child.id)
+        assert child.wait is not Wait.TURN or held_back, f"nobody starts {child}"
     active = isinstance(strategy, Grouped) and strategy.is_active
     assert active or not held, f"forgotten by the group restart: {held}"
     if active and strategy.is_busy:
-        moving = (Phase.STARTING, Phase.STOPPING)
-        assert any(child.phase in moving for child in core.children.values()), "group stands still"
+        assert _is_moving(core), "the group stands still"
 
 
 def check_ending(core: Core, finished: bool) -> None:
     """The end makes progress, and leaves nothing behind."""
-    assert finished == (not core.children), f"finished={finished} with {list(core.children)}"
+    left = [*core.children, *range(len(core.strays))]
+    assert finished == (not left), f"finished={finished} with {left}"
     if finished:
         assert not core.open_requests and not core.by_ref
         return
+    assert _is_moving(core), "the end stands still"
+
+
+def _is_moving(core: Core) -> bool:
     moving = (Phase.STARTING, Phase.STOPPING)
-    assert any(child.phase in moving for child in core.children.values()), "the end stands still"
+    return bool(core.strays) or any(child.phase in moving for child in core.children.values())

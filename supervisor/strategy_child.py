@@ -73,6 +73,7 @@ class Child:
         "spec",
         "started_at",
         "starter",
+        "successor",
         "tentative",
         "terminators",
         "wait",
@@ -104,6 +105,7 @@ class Child:
         self.grouped = False  # the group restart will start it
         self.must_stop = False  # the group restart has to stop it first
         self.fallback: Wait | None = None  # a manual attempt: what it waits for if that fails
+        self.successor = 0  # the attempt that replaces the running process without a gap
         self.tentative = False  # its start_child was answered with "unknown"
         self.starter: int | None = starter  # the start_child that waits for it
         self.waiters: list[int] = []  # the restart_child that wait for it

@@ -36,6 +36,7 @@ from noex.supervisor.strategy_actions import (
 )
 from noex.supervisor.strategy_child import After, Child, Phase, Wait
 from noex.supervisor.strategy_events import StartSucceeded
+from noex.supervisor.strategy_strays import Strays
 from noex.supervisor.window import RestartWindow
 
 SHUTDOWN = "shutdown"
@@ -76,6 +77,7 @@ class Core:
         self.last_dynamic = 0
         self.open_requests: set[int] = set()
         self.out: list[Action] = []
+        self.strays = Strays(self.act, self.answer)
 
     # What leaves the machine.
 
@@ -116,14 +118,22 @@ class Core:
             self.ready[child.id] = child
 
     def start(self, child: Child) -> None:
-        """Begin an attempt."""
+        """Begin an attempt, unless something of this child is not gone yet: then its turn stays."""
+        if self.strays.has(child.id):
+            return
         self.ready.pop(child.id, None)
-        self.last_generation += 1
-        child.generation = self.last_generation
+        child.generation = self._order_start(child)
         child.phase, child.wait = Phase.STARTING, None
-        self.act(
-            StartChild(child.id, child.generation, child.spec, tuple(child.exclude), child.why)
-        )
+
+    def start_successor(self, child: Child) -> None:
+        """Begin an attempt beside the process that runs; it takes over when it is up."""
+        child.successor = self._order_start(child)
+
+    def _order_start(self, child: Child) -> int:
+        self.last_generation += 1
+        exclude = tuple(child.exclude)
+        self.act(StartChild(child.id, self.last_generation, child.spec, exclude, child.why))
+        return self.last_generation
 
     def running(self, child: Child, event: StartSucceeded) -> None:
         """An attempt has succeeded, and the process is wanted."""
@@ -160,6 +170,15 @@ class Core:
             self.answer(request_id, child.ref)
         child.waiters.clear()
 
+    def succeed(self, child: Child, event: StartSucceeded) -> None:
+        """The successor is up: the old process is told to stop now."""
+        key, ref = (child.id, child.generation), child.ref
+        life = (child.node_id, child.incarnation)
+        self.by_ref.pop(ref, None)
+        child.generation, child.successor = event.generation, 0
+        self.running(child, event)
+        self.strays.stop(key, ref, life, child.spec.shutdown, SHUTDOWN)
+
     # A child goes down.
 
     def stop(self, child: Child, after: After) -> None:
@@ -168,6 +187,7 @@ class Core:
             if after is After.REMOVE:
                 self.remove(child, SHUTDOWN)
             return
+        self.give_up_successor(child)
         told = child.after is not None
         if child.after is not After.REMOVE:
             child.after = after
@@ -190,8 +210,15 @@ class Core:
             )
         )
 
+    def give_up_successor(self, child: Child) -> None:
+        """Whatever else happens to a child comes before a move without a gap."""
+        if child.successor:
+            self.strays.cancel(child.id, child.successor)
+            child.successor = 0
+
     def lose_process(self, child: Child, wait: Wait) -> None:
         """The process of a child is gone."""
+        self.give_up_successor(child)
         if child.ref is not None and self.by_ref.get(child.ref) == child.id:
             del self.by_ref[child.ref]
         child.clear_process(wait)
@@ -212,9 +239,8 @@ class Core:
         child.grouped = child.must_stop = False
         if child.announced:
             self.emit(ChildStopped(self.supervisor_id, child.id, reason))
-        for request_id in child.terminators:
-            self.answer(request_id)
-        child.terminators.clear()
+        self.strays.wait(child.id, child.terminators)
+        child.terminators = []
         cause = self.errors.supervisor(self.supervisor_id, f"the child was stopped: {reason!r}")
         self.fail_requests(child, self.start_error(child, cause))
 

@@ -9,7 +9,6 @@ from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError
 from noex.supervisor.events import NodeFailureDetected
 from noex.supervisor.spec import ChildSpec
-from noex.supervisor.strategy_actions import StopChild
 from noex.supervisor.strategy_child import After, Child, Phase, Wait
 from noex.supervisor.strategy_core import Core
 from noex.supervisor.strategy_events import (
@@ -45,7 +44,7 @@ class Outcomes:
     def succeeded(self, event: StartSucceeded) -> None:
         child = self._present(event.child_id, event.generation)
         if child is None:
-            self._stop_stray(event)
+            self._succeeded_beside(event)
         elif child.phase is Phase.STOPPING and child.ref is None:
             child.ref, child.node_id = event.ref, event.node_id  # now it is known what to stop
             self._core.order_stop(child)
@@ -53,7 +52,7 @@ class Outcomes:
             self._up(child, event)
 
     def _up(self, child: Child, event: StartSucceeded) -> None:
-        if event.incarnation <= self._lost_lives.get(event.node_id, -1):
+        if self._is_lost(event):
             error = NoAvailableNodeError(child.id, child.spec.node_selector, "its node went down")
             self._not_up(child, error, "node_lost", event.node_id)
         elif child.after is not None:
@@ -67,18 +66,35 @@ class Outcomes:
             if early is not None:
                 self._ended(child, early[0])
 
-    def _stop_stray(self, event: StartSucceeded) -> None:
-        """A success of an attempt that was given up: it must not leave a second copy."""
+    def _is_lost(self, event: StartSucceeded) -> bool:
+        """Whether the node has gone down meanwhile, and the process with it."""
+        return event.incarnation <= self._lost_lives.get(event.node_id, -1)
+
+    def _succeeded_beside(self, event: StartSucceeded) -> None:
+        """A successor is up, or an attempt that was given up: that must not leave a second copy."""
+        if self._is_lost(event):
+            self._ended_beside(event.child_id, event.generation)
+            return
         child = self._core.children.get(event.child_id)
+        if child is not None and child.successor == event.generation:
+            self._core.succeed(child, event)
+            return
         shutdown = child.spec.shutdown if child else defaults.SHUTDOWN_TIMEOUT
-        self._core.act(
-            StopChild(
-                event.child_id, event.generation, event.ref, event.node_id, shutdown, SHUTDOWN
-            )
-        )
+        key = (event.child_id, event.generation)
+        life = (event.node_id, event.incarnation)
+        self._core.strays.stop(key, event.ref, life, shutdown, SHUTDOWN)
+
+    def _ended_beside(self, child_id: str, generation: int) -> None:
+        """A successor did not come up: the process that runs stays. Or a stray is gone."""
+        child = self._core.children.get(child_id)
+        if child is not None and child.successor == generation:
+            child.successor = 0
+        self._core.strays.gone(child_id, generation)
 
     def failed(self, event: StartFailed) -> None:
         child = self._present(event.child_id, event.generation)
+        if child is None and event.kind != "unknown":
+            self._ended_beside(event.child_id, event.generation)
         if child is None or child.phase in (Phase.WAITING, Phase.RUNNING):
             return
         child.last_exit = event.error
@@ -163,6 +179,8 @@ class Outcomes:
         """`init` said Ignore. A temporary or template child is not kept (cases 4, 5, 74)."""
         core = self._core
         child = self._present(event.child_id, event.generation)
+        if child is None:
+            self._ended_beside(event.child_id, event.generation)
         if child is None or child.phase in (Phase.WAITING, Phase.RUNNING):
             return
         if child.after is not None:
@@ -185,6 +203,7 @@ class Outcomes:
         core = self._core
         child = self._present(event.child_id, event.generation)
         if child is None:
+            self._ended_beside(event.child_id, event.generation)
             return
         if child.phase is Phase.STARTING and isinstance(event, ChildExited):
             child.early_exit = (event.reason,)
@@ -217,6 +236,7 @@ class Outcomes:
         if event.incarnation is not None:
             known = self._lost_lives.get(event.node_id, -1)
             self._lost_lives[event.node_id] = max(known, event.incarnation)
+        self._core.strays.node_lost(event.node_id, event.incarnation)
         hit = [child for child in self._core.children.values() if _was_on(child, event)]
         meant_to_live = [child for child in hit if child.after is not After.REMOVE]
         if meant_to_live and self._core.ending is None:

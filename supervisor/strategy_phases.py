@@ -41,39 +41,61 @@ class Startup:
 
 
 class Drains:
-    """Children of a node that is about to leave are moved one by one (rule D10)."""
+    """Children of a node that is about to leave are moved one by one (rule D10).
+
+    A child with `overlap` is started elsewhere first, and told to stop when its successor is up;
+    the others are stopped first. A child for which no node is found stays, if it can, and is
+    tried again when the cluster has changed.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._queue: deque[tuple[Child, int]] = deque()
+        self._nodes: dict[str, int | None] = {}  # draining: node id -> incarnation
+        self._tried: set[str] = set()  # not again before the cluster has changed
         self._current: Child | None = None
 
     def draining(self, event: NodeDraining) -> None:
-        for child in self._core.children.values():
-            here = child.phase is Phase.RUNNING and child.node_id == event.node_id
-            if here and event.incarnation in (None, child.incarnation):
-                self._queue.append((child, child.generation))
+        self._nodes[event.node_id] = event.incarnation
+
+    def node_lost(self, node_id: str) -> None:
+        self._nodes.pop(node_id, None)
+
+    def placement_changed(self) -> None:
+        self._tried.clear()
 
     def advance(self) -> None:
         """Move the next one, unless the present one is still under way."""
         if self._current is not None and self._is_moving(self._current):
             return
         self._current = None
-        while self._queue and self._current is None:
-            child, generation = self._queue.popleft()
-            if child.phase is Phase.RUNNING and child.generation == generation:
-                self._move(child)
+        if self._nodes:
+            due = (child for child in self._core.children.values() if self._is_due(child))
+            self._current = next(due, None)
+        if self._current is not None:
+            self._move(self._current)
+
+    def _is_due(self, child: Child) -> bool:
+        if child.phase is not Phase.RUNNING or child.node_id not in self._nodes:
+            return False
+        if self._nodes[child.node_id] not in (None, child.incarnation):
+            return False
+        return child.id not in self._tried
 
     def _move(self, child: Child) -> None:
-        self._current = child
+        self._tried.add(child.id)
         child.from_node, child.why = child.node_id, "drain"
         if child.node_id is not None:
             child.exclude[child.node_id] = None
-        self._core.stop(child, After.RESTART)
+        if child.spec.overlap:
+            self._core.start_successor(child)
+        else:
+            self._core.stop(child, After.RESTART)
 
     def _is_moving(self, child: Child) -> bool:
         if self._core.children.get(child.id) is not child:
             return False
+        if child.successor or self._core.strays.has(child.id):
+            return True
         return child.phase in (Phase.STOPPING, Phase.STARTING) or child.wait is Wait.TURN
 
 
@@ -112,7 +134,7 @@ class Closing:
     def _finish(self) -> None:
         core = self._core
         ending = core.ending
-        if self.is_finished or ending is None:
+        if self.is_finished or ending is None or core.strays:
             return
         self.is_finished = True
         if self._startup.is_done:

@@ -330,6 +330,95 @@ def test_a_drain_goes_on_when_a_child_finds_no_node() -> None:
     assert b.told("child_migrated") == [("child_migrated", "b")]
 
 
+def overlapping(*outcomes: str, others: tuple[str, ...] = ()) -> Bench:
+    """A child `a` with overlap on a node that drains."""
+    b = spread("one_for_one", spec("a", overlap=True), *others, on={"a": B, "b": B}, most=1)
+    return b.plan("a", *outcomes).feed(NodeDraining(B))
+
+
+def test_overlap_starts_the_new_one_before_the_old_one_is_told_to_stop() -> None:
+    b = overlapping("hold")
+    old = b.ref("a")
+    assert b.story == [("start", "a")]
+    assert b.status == {"a": "running"}
+    b.held_stops.add("a")
+    b.release("a")
+    assert b.story == [("start", "a"), ("stop", "a")]
+    assert b.ref("a").node_id == C
+    assert b.machine.which(old) is None
+    assert b.told() == [("child_migrated", "a")]
+    assert b.info("a").restart_count == 1
+    b.release("a")
+    assert list(b.alive) == [b.ref("a")]
+
+
+def test_the_next_child_is_moved_when_the_old_process_is_gone() -> None:
+    b = overlapping("hold", others=("b",))
+    b.held_stops.add("a")
+    b.release("a")
+    assert b.story == [("start", "a"), ("stop", "a")]
+    b.release("a")
+    assert b.story[2:] == [("stop", "b"), ("start", "b")]
+
+
+@pytest.mark.parametrize("outcome", ["init", "no_node", "node_lost", "ignore"])
+def test_a_successor_that_does_not_come_up_leaves_the_old_one_running(outcome: str) -> None:
+    b = overlapping(outcome)
+    assert b.status == {"a": "running"}
+    assert b.ref("a").node_id == B
+    assert b.machine._core.window.times == ()
+    b.feed(PlacementChanged())
+    assert b.ref("a").node_id == C
+
+
+@pytest.mark.parametrize("late", ["ok", "init"])
+def test_terminate_during_an_overlap_leaves_neither(late: str) -> None:
+    b = overlapping("hold")
+    request = b.terminate("a")
+    assert b.canceled == ["a"]
+    assert b.ids == []
+    assert request not in b.answers
+    b.release("a", late)
+    assert b.answers[request].error is None
+    assert not b.alive
+
+
+def test_a_restart_waits_for_the_end_of_an_unwanted_successor() -> None:
+    b = overlapping("hold")
+    b.crash("a")
+    assert b.story == [("start", "a")]
+    b.release("a", "init")
+    assert b.story == [("start", "a"), ("start", "a")]
+    assert b.status == {"a": "running"}
+
+
+def test_the_loss_of_the_draining_node_during_an_overlap() -> None:
+    b = overlapping("hold")
+    b.lose(B)
+    b.release("a")  # the successor of one that is lost: it goes, and a failover follows
+    assert b.status == {"a": "running"}
+    assert len(b.alive) == 1
+    assert b.told("child_migrated") == [("child_migrated", "a")]
+
+
+def test_a_stop_during_an_overlap_ends_both() -> None:
+    b = overlapping("hold")
+    b.stop()
+    assert b.finish is None
+    b.release("a")
+    assert b.finish is not None
+
+
+def test_a_child_that_comes_up_on_a_draining_node_is_moved_on() -> None:
+    b = spread("one_for_one", "a", on={"a": C})
+    b.nodes["a"] = B
+    b.plan("a", "hold").crash("a")
+    b.feed(NodeDraining(B))
+    b.release("a")
+    b.nodes["a"] = C
+    assert b.story == [("start", "a"), ("stop", "a"), ("start", "a")]
+
+
 def test_errors_are_of_the_distributed_family() -> None:
     b = spread("one_for_one", "a", on={"a": B})
     assert isinstance(b.answers[b.start_child(spec("a"))].error, e.DistributedDuplicateChildError)

@@ -25,7 +25,7 @@ OUTCOMES = ["hold", "hold", "init", "no_node", "unknown", "node_lost", "ignore",
 
 RESTARTS = ["permanent", "permanent", "transient", "temporary"]
 KINDS = {
-    "crash": 8, "plan": 8, "hold": 3, "release": 8, "lose": 3, "drain": 1, "place": 2, "add": 4,
+    "crash": 8, "plan": 8, "hold": 3, "release": 8, "lose": 3, "drain": 2, "place": 2, "add": 4,
     "terminate": 2, "restart": 3, "wait": 4, "placement": 1, "retries": 1, "stop": 0.2,
 }  # fmt: skip
 
@@ -160,7 +160,9 @@ def test_whatever_happens_it_settles_and_answers_everybody(strategy: str, block:
 def run(strategy: str, chance: random.Random, script: list[Any]) -> None:
     simple = strategy == "simple_one_for_one"
     initial = [] if simple else NAMES[: chance.randrange(5)]
-    children = [spec(name, chance.choice(RESTARTS)) for name in initial]
+    children = [
+        spec(name, chance.choice(RESTARTS), overlap=chance.random() < 0.3) for name in initial
+    ]
     b = bench(strategy, *children, most=chance.choice([1, 3, 50]), distributed=True)
     for name in initial:
         b.nodes[name] = chance.choice(NODES)
