@@ -76,7 +76,7 @@ class NamesMachine:
         self._claims: dict[int, Claim] = {}
         self._questions: dict[int, str] = {}
         self._unregistering: set[int] = set()
-        self._watched: dict[Any, int] = {}  # how many names and claims a process has
+        self._stakes: dict[Any, set[str | int]] = {}  # by process: its names and claims
         self._reclaims = 0
         self._begin_life(me)
 
@@ -155,6 +155,8 @@ class NamesMachine:
         for name, (ref, _) in own.items():
             self._reclaims -= 1
             self._claims[self._reclaims] = Claim(self._reclaims, name, ref)
+            self._stake(ref, self._reclaims)
+            self._unstake(ref, name)
         for ident in sorted(self._unregistering):
             self._effects.append(Answer(ident, True))
         self._unregistering.clear()
@@ -187,7 +189,7 @@ class NamesMachine:
             self._effects.append(Refuse(ident, GlobalNameConflictError(name, entry.ref)))
         else:
             self._claims[ident] = claim = Claim(ident, name, ref)
-            self._watch(ref)
+            self._stake(ref, ident)
             self._tell_oldest(claim)
         return self._done()
 
@@ -237,14 +239,14 @@ class NamesMachine:
 
     def process_down(self, ref: Any) -> list[Effect]:
         """A watched process has ended: its names are free, its claims fail."""
-        self._watched.pop(ref, None)
-        for claim in [claim for claim in self._claims.values() if claim.ref == ref]:
-            self._drop_claim(claim)
-            if claim.ident > 0:
-                self._effects.append(Refuse(claim.ident, NoProcessError(ref)))
-        for name in [name for name, entry in self._own.items() if entry.ref == ref]:
-            self._release(name)
-        return self._done()
+        for stake in sorted(self._stakes.get(ref, ()), key=str):
+            if isinstance(stake, str):
+                self._release(stake)
+                continue
+            self._drop_claim(self._claims[stake])
+            if stake > 0:
+                self._effects.append(Refuse(stake, NoProcessError(ref)))
+        return [effect for effect in self._done() if effect != Unwatch(ref)]
 
     # ------------------------------------------------------------------ messages
 
@@ -314,13 +316,14 @@ class NamesMachine:
         if claim is None:
             self._tell_oldest(Withdraw(ident, name))  # it has ended meanwhile, or comes twice
             return
-        if name in self._own:
-            self._unwatch(claim.ref)  # claimed twice for one process
+        if name in self._own:  # claimed twice for one process
             self._tell_oldest(Withdraw(ident, name))
         else:
             self._own[name] = Entry(claim.ref, stamp)
+            self._stake(claim.ref, name)
             self._registered[name] = 0
             self._publish(Added(name, claim.ref, stamp))
+        self._unstake(claim.ref, ident)
         self._registered[name] += 1
         if ident > 0:
             self._effects.append(Answer(ident, True))
@@ -329,7 +332,7 @@ class NamesMachine:
         claim = self._claims.pop(ident, None)
         if claim is None:
             return
-        self._unwatch(claim.ref)
+        self._unstake(claim.ref, ident)
         if ident > 0:
             self._effects.append(Refuse(ident, GlobalNameConflictError(name, owner)))
         else:
@@ -347,26 +350,26 @@ class NamesMachine:
         """Give up a name. The decider tells us when it knows, if `ident` waits for that."""
         entry = self._own.pop(name)
         del self._registered[name]
-        self._unwatch(entry.ref)
+        self._unstake(entry.ref, name)
         for uid in self.members:
             self._send(uid, Removed(name, ident if uid == self.oldest else 0))
 
     def _drop_claim(self, claim: Claim) -> None:
         del self._claims[claim.ident]
-        self._unwatch(claim.ref)
+        self._unstake(claim.ref, claim.ident)
         self._tell_oldest(Withdraw(claim.ident, claim.name))
 
-    def _watch(self, ref: Any) -> None:
-        self._watched[ref] = self._watched.get(ref, 0) + 1
-        if self._watched[ref] == 1:
+    def _stake(self, ref: Any, stake: str | int) -> None:
+        """A process has a name, or a claim, more; with its first it is watched."""
+        if ref not in self._stakes:
+            self._stakes[ref] = set()
             self._effects.append(Watch(ref))
+        self._stakes[ref].add(stake)
 
-    def _unwatch(self, ref: Any) -> None:
-        count = self._watched.get(ref, 0)
-        if count > 1:
-            self._watched[ref] = count - 1
-        elif count == 1:
-            del self._watched[ref]
+    def _unstake(self, ref: Any, stake: str | int) -> None:
+        self._stakes[ref].discard(stake)
+        if not self._stakes[ref]:
+            del self._stakes[ref]
             self._effects.append(Unwatch(ref))
 
     def _publish(self, message: Message) -> None:

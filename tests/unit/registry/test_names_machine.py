@@ -364,3 +364,12 @@ def test_an_older_view_and_a_view_without_this_life_say_nothing():
     assert machine.view_changed(0, (A,)) == []
     assert machine.view_changed(5, (B,)) == []
     assert machine.known("x") == "b1" and machine.oldest == A
+
+
+def test_a_claim_that_comes_twice_is_answered_once():
+    machine = deciding(B, C)
+    machine.received(B, m.Claim(1, "x", "b1"))
+    machine.received(B, m.Added("x", "b1", (1, 1)))
+    machine.received(C, m.Claim(1, "x", "c1"))
+    assert machine.received(C, m.Claim(1, "x", "c1")) == []
+    assert machine.received(B, m.Checked("x", 1, "b1")) == [m.Send(C, m.Deny(1, "x", "b1"))]
