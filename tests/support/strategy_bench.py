@@ -127,10 +127,16 @@ class Bench:
         for key, stop in list(self.stopping.items()):
             if stop.node_id == node_id:
                 del self.stopping[key]
-        for key in [key for key, silent in self.silent.items() if silent == node_id]:
+        over = [NodeLost(node_id), *self._silent_no_more(node_id)]
+        return self.feed(*over)
+
+    def _silent_no_more(self, node_id: str) -> list[Event]:
+        """Whoever still asks a host that was lost hears that now."""
+        keys = [key for key, silent in self.silent.items() if silent == node_id]
+        for key in keys:
             del self.silent[key]
             self.flying.pop(key, None)
-        return self.feed(NodeLost(node_id))
+        return [StartFailed(*key, Crash("lost"), "node_lost", node_id) for key in keys]
 
     def ask(self, request: type, subject: Any) -> int:
         """Make a request; its id."""
