@@ -2,7 +2,8 @@
 
 Requests (calls): ``("spawn", owner, child_id, token, order)`` and
 ``("stop", owner, child_id, token, reason, shutdown)``; each is answered with an `Outcome` as a
-plain pair once it is true. ``("life_ended",)`` is answered when nothing runs here any more.
+plain pair once it is true. ``("life_ended",)`` is a cast: it must be in the mailbox before the
+`Down` of an owner on a node that the ended life has lost, and say why the children end.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ class Host(GenServer[HostMachine]):
         self._starting: dict[asyncio.Task[Any], tuple[Child, Order]] = {}
         self._children: dict[Any, Child] = {}  # by the ref of their process
         self._owners: dict[Any, Any] = {}  # owner -> our monitor on it
-        self._waiting_for_empty: list[Any] = []
         return HostMachine()
 
     def handle_call(self, message: Any, state: HostMachine) -> Any:
@@ -56,15 +56,15 @@ class Host(GenServer[HostMachine]):
             case ("stop", owner, child_id, token, reason, shutdown):
                 child = Child(owner, child_id, tuple(token))
                 self._carry_out(state.stop_asked(self.caller, child, reason, shutdown))
-            case ("life_ended",):
-                self._waiting_for_empty.append(self.caller)
-                self._carry_out(state.life_ended())
             case ("count",):
                 return state.running, state
             case _:
                 raise InvalidOptionError("message", message, "no request of a host")
-        self._tell_if_empty(state)
         return NoReply()
+
+    def handle_cast(self, message: Any, state: HostMachine) -> None:
+        if message == ("life_ended",):
+            self._carry_out(state.life_ended())
 
     def handle_info(self, message: Any, state: HostMachine) -> None:
         match message:
@@ -76,7 +76,6 @@ class Host(GenServer[HostMachine]):
                 self._carry_out(state.process_down(self._children.pop(ref), reason))
             case Down(ref=ref) if ref in self._owners:
                 self._carry_out(state.owner_down(ref))
-        self._tell_if_empty(state)
 
     def _start_ended(self, result: TaskResult, state: HostMachine) -> None:
         child, order = self._starting.pop(result.task)
@@ -125,12 +124,6 @@ class Host(GenServer[HostMachine]):
 
     def _stop(self, ref: Any, reason: Any, shutdown: Any) -> Coroutine[Any, Any, Any]:
         return stop_process(self.kernel, ref, self.ref, reason, shutdown)
-
-    def _tell_if_empty(self, state: HostMachine) -> None:
-        if self._waiting_for_empty and not state.running:
-            for caller in self._waiting_for_empty:
-                caller.reply(True)
-            self._waiting_for_empty.clear()
 
 
 def _terminate_timeout(shutdown: Any) -> float | None:

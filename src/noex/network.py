@@ -67,7 +67,6 @@ class Network:
         self.codec = Codec(refs=RefBinding(self._kernel, Ref))
         self.remote = RemoteOperations(self._kernel, self.codec, self._post)
         self._inbound = Inbound(self.remote)
-        self._ending: asyncio.Task[Any] | None = None
         self._refusal = ""  # why a member did not let this node in, for the error of `join`
 
     # ------------------------------------------------------------------ life
@@ -138,8 +137,6 @@ class Network:
         """Close all sockets and end the thread."""
         for uid in [peer.uid for peer in self.remote.peers.values()]:
             self.remote.peer_down(uid)
-        if self._ending is not None:
-            self._ending.cancel()
         if self._lane is not None:
             await self._lane.stop(linger=0)
         await self._control.stop()
@@ -240,8 +237,7 @@ class Network:
         self._node.publish(LifeEnded(self._kernel.incarnation, reason))
         for ref in system.distributed_supervisors(self._kernel):
             self._kernel.ask_to_stop(ref, SUPERSEDED)
-        host = self._kernel.named_ref(HOST)
-        self._ending = self._kernel.loop.create_task(_end_hosted(host))
+        self._kernel.named_ref(HOST).cast(("life_ended",))
 
     def _new_life(self, incarnation: int) -> None:
         assert self._lane is not None and self._registry is not None
@@ -257,7 +253,3 @@ class Network:
     def _reply(self, origin: Any, answer: Any) -> None:
         if self._membership is not None:
             self._membership.reply(origin, answer)
-
-
-async def _end_hosted(host: Any) -> None:
-    await host.call(("life_ended",), timeout=None)

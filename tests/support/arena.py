@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from noex.cluster.info import NodeInfo
 from noex.node import Node
 from noex.registry.behaviors import BehaviorRegistry
 from noex.testing import ProcessCluster
@@ -32,6 +33,11 @@ class Arena:
         """The node events of a worker, of one kind (``NodeDown``)."""
         node_id = self.cluster.id(name)
         return [e for e in self.news if type(e).__name__ == kind and e.node_id == node_id]
+
+    def info(self, name: str) -> NodeInfo:
+        """What the test's node knows of a worker."""
+        node_id = self.cluster.id(name)
+        return next(info for info in self.node.members() if info.id == node_id)
 
     async def until_down(self, name: str, count: int = 1) -> None:
         await until(lambda: len(self.happened("NodeDown", name)) >= count, f"{name} is down")
