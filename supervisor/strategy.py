@@ -45,13 +45,16 @@ from noex.supervisor.strategy_events import (
     StartSucceeded,
     StopRequested,
     TerminateChildRequested,
+    TookOver,
 )
 from noex.supervisor.strategy_explain import explain
 from noex.supervisor.strategy_group import Grouped
 from noex.supervisor.strategy_outcomes import Outcomes
 from noex.supervisor.strategy_phases import Closing, Drains, Startup
+from noex.supervisor.strategy_record import SupervisorRecord, restore, take_record
 from noex.supervisor.strategy_requests import Requests
 from noex.supervisor.strategy_single import RestartStrategy, Single
+from noex.supervisor.strategy_takeover import Takeover
 
 STARTING = "it is still starting its initial children"
 STOPPING = "it is stopping"
@@ -73,7 +76,20 @@ class StrategyMachine:
         self._drains = Drains(self._core)
         self._closing = Closing(self._core, self._startup)
         self._begun = False
+        self._takeover: Takeover | None = None
         self._deferred: list[Event] = []  # ends of children during the initial start
+
+    @classmethod
+    def resumed(cls, record: SupervisorRecord, term: int, now: float) -> StrategyMachine:
+        """A machine that goes on from `record` under a higher `term`. First tell it `TookOver`."""
+        machine = cls(record.supervisor_id, record.options, term)
+        restore(machine._core, record, now)
+        machine._takeover = Takeover(machine._core, machine._strategy, record)
+        return machine
+
+    def record(self, now: float) -> SupervisorRecord:
+        """What has to survive the node of this supervisor."""
+        return take_record(self._core, now)
 
     @property
     def term(self) -> int:
@@ -180,6 +196,8 @@ class StrategyMachine:
                 self._requests.stop_requested(event)
             case Begin():
                 self._begin(event)
+            case TookOver():
+                self._take_over(event)
 
     def _is_deferred(self, event: Event) -> bool:
         """As in OTP: what ends during the initial start is looked at when that is over."""
@@ -190,6 +208,14 @@ class StrategyMachine:
     def _begin(self, event: Begin) -> None:
         self._begun = True
         self._core.ref, self._core.started_at = event.ref, event.wall
+
+    def _take_over(self, event: TookOver) -> None:
+        self._begun = True
+        self._core.ref = event.ref
+        self._startup.skip()
+        if self._takeover is not None:
+            self._takeover.took_over(event)
+            self._takeover = None
 
     def _request(
         self, event: StartChildRequested | RestartChildRequested | TerminateChildRequested

@@ -35,7 +35,7 @@ from noex.supervisor.strategy_actions import (
     Why,
 )
 from noex.supervisor.strategy_child import After, Child, Phase, Wait
-from noex.supervisor.strategy_events import StartSucceeded
+from noex.supervisor.strategy_events import Running, StartSucceeded
 from noex.supervisor.strategy_strays import Strays
 from noex.supervisor.window import RestartWindow
 
@@ -169,6 +169,16 @@ class Core:
         for request_id in child.waiters:
             self.answer(request_id, child.ref)
         child.waiters.clear()
+
+    def adopt(self, child: Child, found: Running) -> None:
+        """A process that runs already is the child's."""
+        self.last_generation = max(self.last_generation, found.generation)
+        child.generation = found.generation
+        child.phase, child.wait = Phase.RUNNING, None
+        child.ref, child.node_id, child.incarnation = found.ref, found.node_id, found.incarnation
+        child.is_new, child.announced, child.reason = False, True, None
+        child.from_node, child.node_failed = None, False
+        self.by_ref[found.ref] = child.id
 
     def succeed(self, child: Child, event: StartSucceeded) -> None:
         """The successor is up: the old process is told to stop now."""

@@ -32,6 +32,31 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """A child that runs, as its host reports it after a takeover."""
+
+    child_id: str
+    generation: int
+    ref: Any
+    node_id: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """The first event of a machine that was made from a record: what runs, and what was lost.
+
+    `lost`: the lives (node id, incarnation) that are gone, the one of the old owner among them.
+    """
+
+    ref: Any
+    from_node: str
+    to_node: str
+    running: tuple[Running, ...]
+    lost: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChildExited:
     """The process of a child has ended, by itself or by somebody else's signal."""
 
@@ -147,6 +172,7 @@ class StopRequested:
 
 Event = (
     Begin
+    | TookOver
     | ChildExited
     | ChildGone
     | NodeLost

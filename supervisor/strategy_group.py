@@ -65,6 +65,9 @@ class Grouped:
         if fresh and admit_loss(self._core, len(fresh)):
             self._choose(min(fresh, key=lambda child: child.order))
 
+    def go_on(self, children: Sequence[Child]) -> None:
+        self._choose(min(children, key=lambda child: child.order))
+
     def start_failed(self, child: Child, counted: bool) -> None:
         if not child.grouped:
             try_again(self._core, child, counted)

@@ -24,6 +24,11 @@ class Startup:
         self._current: Child | None = None
         self.is_done = False
 
+    def skip(self) -> None:
+        """There is none: the supervisor was taken over."""
+        self._specs.clear()
+        self.is_done = True
+
     def advance(self) -> None:
         core = self._core
         if self._current is not None:

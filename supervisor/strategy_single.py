@@ -22,6 +22,9 @@ class RestartStrategy(Protocol):
     def lost(self, children: Sequence[Child]) -> None:
         """Children were lost with one node; they wait, without processes."""
 
+    def go_on(self, children: Sequence[Child]) -> None:
+        """These children, which wait, are to be restarted; that is counted already."""
+
     def start_failed(self, child: Child, counted: bool) -> None:
         """An attempt to restart a child has failed."""
 
@@ -72,6 +75,10 @@ class Single:
         if admit_loss(self._core, len(children)):
             for child in children:
                 self._core.await_turn(child, "failover")
+
+    def go_on(self, children: Sequence[Child]) -> None:
+        for child in children:
+            self._core.await_turn(child)
 
     def start_failed(self, child: Child, counted: bool) -> None:
         try_again(self._core, child, counted)
