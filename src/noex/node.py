@@ -129,7 +129,10 @@ class Node:
                 await self._network.bind()
                 self._node_id = self._kernel.node_id
             self._registry = await system.start(
-                self._kernel, self.behaviors, alone=self._network is None
+                self._kernel,
+                self.behaviors,
+                alone=self._network is None,
+                on_loss=self._system_process_lost,
             )
             if self._network is not None:
                 await self._network.join(self._registry)
@@ -154,9 +157,12 @@ class Node:
         return kernel
 
     async def stop(self) -> None:
-        """Stop: let hosted children move, end all processes, leave the cluster, close everything.
+        """Stop: idempotent, and bounded by `drain_timeout` and the children's shutdown times.
 
-        Idempotent; bounded by `drain_timeout` and the shutdown times of the children.
+        1. The distributed supervisors of this node end, with their children wherever they run.
+        2. The children that this node hosts for other nodes move away (`drain`).
+        3. All processes end, the youngest first.
+        4. The node leaves the cluster, and its sockets close.
         """
         if self._kernel is None:
             return
@@ -165,9 +171,20 @@ class Node:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        if self._network is not None and self._kernel is not None and self._kernel.closed is None:
-            await self._network.drain(self.config.drain_timeout)
+        kernel, limit = self._kernel, self.config.drain_timeout
+        if self._network is not None and kernel is not None and kernel.closed is None:
+            await system.stop_supervisors(kernel, limit)
+            await self._network.drain(limit)
         await self._tear_down()
+
+    def _system_process_lost(self, name: str, reason: Any) -> None:
+        """Without it this node would be a member that can do nothing: it leaves."""
+        self.kernel.log.error("system_process_lost", name=name, reason=repr(reason))
+        self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        if self._stopping is None:
+            self._stopping = self.kernel.loop.create_task(self._stop())
 
     async def _tear_down(self) -> None:
         kernel, network = self._kernel, self._network
@@ -190,8 +207,7 @@ class Node:
 
     def _interrupted(self, _error: BaseException) -> None:
         """Ctrl-C came out of a handler: the node stops, and the interrupt goes its way."""
-        if self._stopping is None:
-            self._stopping = self.kernel.loop.create_task(self._stop())
+        self._stop_soon()
 
     # ------------------------------------------------------------------ the cluster
 

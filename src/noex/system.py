@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from noex.cluster.info import NodeInfo
 from noex.registry.behaviors import BehaviorRegistry
-from noex.registry.names import GlobalRegistry
+from noex.registry.names import NAMES, GlobalRegistry
 from noex.registry.spawner import SPAWNER, Spawner
 from noex.runtime.errors import NoexError
 from noex.runtime.kernel import Kernel
@@ -17,12 +18,47 @@ from noex.supervisor.host import HOST, Host
 HOST_TIMEOUT: Final = 5.0
 
 
-async def start(kernel: Kernel, behaviors: BehaviorRegistry, *, alone: bool) -> GlobalRegistry:
-    """Start them all. `alone`: the node will not join a cluster."""
+async def start(
+    kernel: Kernel,
+    behaviors: BehaviorRegistry,
+    *,
+    alone: bool,
+    on_loss: Callable[[str, Any], None],
+) -> GlobalRegistry:
+    """Start them all. `alone`: the node will not join a cluster.
+
+    `on_loss(name, reason)` is called when one of them ends before the node stops: a node without
+    its host or its names is none, and must not stay in the cluster as one.
+    """
     registry = await GlobalRegistry.start(kernel, alone=alone)
     await kernel.start(Host, (behaviors,), name=HOST)
     await kernel.start(Spawner, (behaviors,), name=SPAWNER)
+    for name in (NAMES, HOST, SPAWNER):
+        _watch(kernel, name, on_loss)
     return registry
+
+
+def _watch(kernel: Kernel, name: str, on_loss: Callable[[str, Any], None]) -> None:
+    monitor = kernel.monitor(kernel.named_ref(name))
+
+    def ended(_future: Any) -> None:
+        if not kernel.closing:
+            on_loss(name, monitor.reason)
+
+    monitor.waiter().add_done_callback(ended)
+
+
+async def stop_supervisors(kernel: Kernel, timeout: float) -> None:
+    """Stop the distributed supervisors of this node, with all their children, the youngest first.
+
+    One that takes longer than `timeout` seconds in all is left to the shutdown of the node.
+    """
+    end = kernel.clock.now() + timeout
+    for ref in reversed(distributed_supervisors(kernel)):
+        try:
+            await ref.stop("shutdown", timeout=max(end - kernel.clock.now(), 0.001))
+        except NoexError:
+            continue  # it ended by itself, or it takes too long
 
 
 async def hosted(kernel: Kernel) -> int:
