@@ -13,7 +13,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, NoReturn
 
 from noex.runtime.errors import InvalidChildSpecError, InvalidNodeIdError, InvalidOptionError
-from noex.runtime.genserver import GenServer
 from noex.runtime.node_id import parse_node_id
 from noex.supervisor import defaults
 
@@ -25,6 +24,8 @@ RESTART_TYPES: Final = ("permanent", "transient", "temporary")
 SHUTDOWN_WORDS: Final = ("infinity", "brutal_kill")
 BUILT_IN_SELECTORS: Final = ("local_first", "round_robin", "least_loaded", "random")
 
+# A GenServer is known by these: its class cannot be imported here, where all is pure.
+_CALLBACKS: Final = ("init", "handle_call", "handle_cast", "handle_info")
 _SHUTDOWN_LEGAL = 'legal are seconds (0 or more), "infinity" and "brutal_kill"'
 _SELECTOR_LEGAL = (
     "legal are " + ", ".join(BUILT_IN_SELECTORS) + ", the name of a registered selector, "
@@ -163,7 +164,7 @@ def _check_behavior(behavior: object) -> None:
     if isinstance(behavior, str):
         if not behavior:
             _refuse("behavior", behavior, "a registered name is not empty")
-    elif not (isinstance(behavior, type) and issubclass(behavior, GenServer)):
+    elif not (isinstance(behavior, type) and all(hasattr(behavior, c) for c in _CALLBACKS)):
         _refuse("behavior", behavior, "it must be a GenServer class or a registered name")
 
 
