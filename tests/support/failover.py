@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from arena import LIMIT, Arena
+from arena import LIMIT, Arena, eventually
 from cluster_actors import Journal
 
 from noex import ChildInfo, ChildMigrated, ChildSpec, DistributedSupervisor
@@ -73,3 +73,27 @@ class Answers:
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
+
+
+async def replaced(sup: Any, child: str, old: Any) -> ChildInfo:
+    """Wait until `child` runs as another process than `old`."""
+
+    async def look() -> ChildInfo | None:
+        found: ChildInfo | None = await sup.get_child(child)
+        return found
+
+    def is_new(info: ChildInfo | None) -> bool:
+        return info is not None and info.status == "running" and info.ref not in (None, old)
+
+    info = await eventually(look, is_new)
+    assert info is not None
+    return info
+
+
+async def removed(sup: Any, child: str) -> None:
+    """Wait until there is no such child any more."""
+    await eventually(lambda: sup.get_child(child), lambda info: info is None)
+
+
+async def refs(sup: Any) -> dict[str, Any]:
+    return {child: info.ref for child, info in (await infos(sup)).items()}
