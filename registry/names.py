@@ -19,7 +19,7 @@ does not go (the queue to the peer is full), it and what follows wait here and a
 50 ms; of more than 4096 waiting messages all are dropped and `NamesMachine.resync` makes good.
 
 Calls: ``("register", name, ref, timeout)``, ``("unregister", name, timeout)``,
-``("whereis", name, timeout)``, ``("names",)``.
+``("whereis", name, timeout)``, ``("names",)``, ``("complete",)``.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class NamesServer(GenServer[NamesMachine]):
         self._requests: dict[int, _Request] = {}
         self._monitors: dict[Any, Monitor] = {}
         self._outboxes: dict[m.Uid, _Outbox] = {}
+        self._waiting_for_all: list[Any] = []
         self._retrying = False
         self._throttle = Throttle(now=self.kernel.clock.now)
         self._machine = NamesMachine((self.kernel.node_id, self.kernel.incarnation))
@@ -116,10 +117,19 @@ class NamesServer(GenServer[NamesMachine]):
                 self._carry_out(state, state.unregister_asked(ident, name))
             case ("names",):
                 return state.names(), state
+            case ("complete",):
+                self._waiting_for_all.append(self.caller)
+                self._tell_if_complete(state)
             case _:
                 assert self.caller is not None
                 self.caller.fail(InvalidOptionError("message", message, "no request of names"))
         return NoReply()
+
+    def _tell_if_complete(self, state: NamesMachine) -> None:
+        if self._waiting_for_all and state.is_complete:
+            for caller in self._waiting_for_all:
+                caller.reply(True)
+            self._waiting_for_all.clear()
 
     def _register(self, state: NamesMachine, name: str, ref: Ref[Any], timeout: float) -> None:
         process = self.kernel.find(ref) if self.kernel.is_own(ref) else None
@@ -194,6 +204,7 @@ class NamesServer(GenServer[NamesMachine]):
                     self._monitors.pop(ref).cancel()
                 case m.Dispossess(ref, name, winner):
                     self._dispossess(ref, name, winner)
+        self._tell_if_complete(state)
 
     def _dispossess(self, ref: Ref[Any], name: str, winner: Any) -> None:
         """It reads the message, and then ends. One that traps exits decides for itself."""
@@ -313,6 +324,13 @@ class GlobalRegistry:
         """All global names that this node knows, sorted."""
         found: list[str] = await self._local().call(("names",), timeout=_checked_timeout(timeout))
         return found
+
+    async def complete(self, timeout: float = 5.0) -> None:
+        """Wait until this node knows the names of all members of its view.
+
+        Raises `CallTimeoutError` after `timeout` seconds.
+        """
+        await self._local().call(("complete",), timeout=_checked_timeout(timeout))
 
     def view_changed(self, epoch: int, members: Iterable[m.Uid]) -> None:
         """The node has applied a view: its members' uids in age order."""

@@ -84,6 +84,7 @@ class NamesMachine:
         self.me = me
         self._epoch = -1
         self.members: tuple[Uid, ...] = ()
+        self._heard_from: set[Uid] = set()  # members whose names are all known here
         self._inbox.clear()
         self._directory = Directory()
         self._decider = Decider(self._directory, self._send)
@@ -102,6 +103,11 @@ class NamesMachine:
     def names(self) -> list[str]:
         """All names that this node knows, sorted."""
         return self._directory.names()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this node is in a view and has heard the names of all its members."""
+        return bool(self.members) and self._heard_from.union((self.me,)).issuperset(self.members)
 
     def own_names(self) -> list[str]:
         """The names of this node's processes."""
@@ -122,6 +128,7 @@ class NamesMachine:
             return []
         before, was_oldest = set(self.members), self.oldest
         self._epoch, self.members = epoch, members
+        self._heard_from.intersection_update(members)
         for uid in before.difference(members):
             self._directory.drop(uid)
         for uid in members:
@@ -284,6 +291,7 @@ class NamesMachine:
                 if ident:
                     self._send(uid, Noted(ident))
             case Snapshot(rows, claims):
+                self._heard_from.add(uid)
                 gone = self._directory.replace(uid, rows)
                 for name, _, stamp in rows:
                     self._decider.published(uid, name, stamp)

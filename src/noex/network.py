@@ -19,6 +19,7 @@ from noex.admin import Admin
 from noex.cluster.info import NodeInfo, SelfDescription
 from noex.cluster.membership import ClusterCallbacks, Membership
 from noex.cluster.view import Member, View
+from noex.runtime.errors import CallTimeoutError
 from noex.runtime.messages import LifeEnded, NodeBusy, NodeDown, NodeIdle, NodeUp, ViewChanged
 from noex.runtime.reasons import SUPERSEDED
 from noex.runtime.ref import Ref
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DRAIN_CHECK: Final = 0.02  # seconds between two looks at a draining host
 FLUSH_TIMEOUT: Final = 1.0
 LEAVE_TIMEOUT: Final = 3.0
+NAMES_TIMEOUT: Final = 2.0
 
 
 class Network:
@@ -112,6 +114,14 @@ class Network:
             text = f"{self._kernel.node_id} is not a member after {config.join_timeout:g} s"
             seeds = ", ".join(config.seeds) or "none"
             raise TimeoutError(f"{text}; seeds: {seeds}{self._refusal}") from None
+        await self._learn_names(registry)
+
+    async def _learn_names(self, registry: GlobalRegistry) -> None:
+        """Before the program starts anything here, this node knows all global names."""
+        try:
+            await registry.complete(NAMES_TIMEOUT)
+        except CallTimeoutError:  # a member is stuck; lookups ask the oldest, so they stay right
+            self._kernel.log.warning("names_incomplete", timeout=NAMES_TIMEOUT)
 
     async def drain(self, timeout: float) -> bool:
         """Say that this node drains, and wait until it hosts nothing for other nodes."""
