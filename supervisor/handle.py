@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from noex.runtime.current import handler_process
 from noex.runtime.errors import CallCycleError, NoexError, NoProcessError, ServerCrashedError
 from noex.runtime.states import STARTING
+from noex.supervisor.direct_calls import call_uncopied
 from noex.supervisor.errors import DISTRIBUTED_ERRORS, LOCAL_ERRORS, ErrorFamily
 from noex.supervisor.info import ChildInfo, SupervisorStats
-from noex.supervisor.lifecycle import EventStream, lifecycle_of
+from noex.supervisor.lifecycle import EventStream, LifecycleEvents, lifecycle_of
 from noex.supervisor.obituaries import reason_of, watch
 from noex.supervisor.spec import ChildSpec
 from noex.supervisor.subscribers import EventRelay
@@ -31,6 +32,15 @@ def is_starting(ref: Ref[Any]) -> bool:
     """Whether a supervisor on this node is in its initial start, and so answers nobody."""
     process = ref.kernel.find(ref) if ref.is_local else None
     return process is not None and process.status == STARTING
+
+
+async def call_supervisor(
+    ref: Ref[Any], message: Any, timeout: float | None, distributed: bool
+) -> Any:
+    """Call a supervisor's process; what only a local one may hold is not made to travel."""
+    if ref.kernel.copier is not None and ref.is_local and not distributed:
+        return await call_uncopied(ref, message, timeout)
+    return await ref.call(message, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -140,18 +150,11 @@ class SupervisorHandle:
 
     def on_lifecycle_event(self, handler: Callable[[Any], object]) -> Callable[[], None]:
         """Call `handler` with each event from now on; returns the function that ends this."""
-        kernel = self.ref.kernel
         if self.ref.is_local:
-            return lifecycle_of(kernel).subscribe(handler, self.ref)
-        local = lifecycle_of(kernel)
-        unsubscribe = local.subscribe(handler, self.ref)
-        stop = self._relay(lambda event: local.publish(self.ref, event), lambda: None)
-
-        def end() -> None:
-            unsubscribe()
-            stop()
-
-        return end
+            return lifecycle_of(self.ref.kernel).subscribe(handler, self.ref)
+        alone = LifecycleEvents()  # of another node: not among the events of this one
+        alone.subscribe(handler)
+        return self._relay(lambda event: alone.publish(self.ref, event), lambda: None)
 
     def events(self) -> EventStream:
         """The events from now on: ``async for event in sup.events()``. Ends with the supervisor."""
@@ -200,7 +203,7 @@ class SupervisorHandle:
         watch(self.ref)
         self._refuse_while_starting()
         try:
-            return await self.ref.call(message, timeout=timeout)
+            return await call_supervisor(self.ref, message, timeout, self.distributed)
         except (NoProcessError, ServerCrashedError) as error:
             if error.args[0] != self.ref:  # an error of a child, as an answer
                 raise

@@ -16,6 +16,7 @@ from noex.supervisor.handle import (
     QUERY_TIMEOUT,
     STARTING_CHILDREN,
     SupervisorHandle,
+    call_supervisor,
     is_starting,
 )
 from noex.supervisor.obituaries import watch
@@ -217,7 +218,7 @@ class Supervisor(SupervisorServer):
         """
         if is_starting(ref):
             raise SupervisorError(str(ref.label), STARTING_CHILDREN)
-        supervisor_id, distributed = await ref.call(("describe",), timeout=timeout)
+        supervisor_id, distributed = await call_supervisor(ref, ("describe",), timeout, False)
         return SupervisorHandle(supervisor_id, ref, distributed)
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from noex.runtime.errors import BehaviorNotFoundError
 from noex.runtime.reasons import NOCONNECTION, SHUTDOWN, is_orderly
 from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError
@@ -159,7 +160,7 @@ class Outcomes:
 
     def _no_node(self, child: Child, error: BaseException) -> None:
         core = self._core
-        if not isinstance(error, NoAvailableNodeError):
+        if not isinstance(error, NoAvailableNodeError | BehaviorNotFoundError):
             selector = child.spec.node_selector or core.options.node_selector
             why = NoAvailableNodeError(child.id, selector, str(error))
             why.__cause__ = error

@@ -9,10 +9,10 @@ import pytest
 from actors import Gate, run, turns, until
 from family import Diary, Plain, child, family, kill, ref_of, settled
 
-from noex.runtime.errors import CallTimeoutError
+from noex.runtime.errors import CallTimeoutError, MessageSerializationError
 from noex.runtime.kernel import Kernel
 from noex.supervisor import events as ev
-from noex.supervisor.errors import SupervisorError
+from noex.supervisor.errors import DuplicateChildError, SupervisorError
 from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.lifecycle import QUEUE_BOUND, EventStream, LifecycleEvents, lifecycle_of
 from noex.supervisor.subscribers import EventRelay
@@ -238,5 +238,29 @@ def test_the_events_of_a_node_are_its_own() -> None:
         assert await ref_of(sup, "a") is not None
         await turns()
         assert [event.type for event in seen] == ["child_started", "supervisor_started"]
+
+    run(main)
+
+
+def test_a_node_that_copies_messages_can_have_local_supervisors() -> None:
+    """Their specs hold classes, which cannot travel and need not."""
+
+    def refuse(message: Any) -> Any:
+        raise MessageSerializationError("copy", "message", "nothing passes here")
+
+    async def main(kernel: Kernel) -> None:
+        diary = Diary()
+        kernel.set_copier(refuse)
+        sup = await family(kernel, "one_for_one", child("a", diary))
+        await sup.start_child(child("b", diary))
+        assert await settled(sup) == {"a": "running", "b": "running"}
+        with pytest.raises(DuplicateChildError):
+            await sup.start_child(child("b", diary))
+        diary.fail("c", asyncio.Event())
+        with pytest.raises(CallTimeoutError):
+            await sup.start_child(child("c", diary), timeout=0.01)
+        await sup.stop()
+        with pytest.raises(SupervisorError):
+            await sup.count_children()
 
     run(main)

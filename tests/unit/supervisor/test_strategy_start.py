@@ -10,7 +10,7 @@ from strategy_bench import HOME, Crash, FakeRef, bench, spec
 from noex.runtime.errors import InvalidChildSpecError
 from noex.supervisor import errors as e
 from noex.supervisor.spec import ChildTemplate
-from noex.supervisor.strategy_events import ChildExited, ChildGone, StartSucceeded
+from noex.supervisor.strategy_events import ChildExited, ChildGone, StartFailed, StartSucceeded
 
 
 def test_children_start_one_by_one_in_order() -> None:
@@ -312,3 +312,18 @@ def test_an_end_that_is_seen_before_the_start_counts_as_an_end() -> None:
         ("child_started", "a"),
         ("child_stopped", "a"),
     ]
+
+
+def test_a_behavior_that_no_node_knows_is_raised_as_it_is() -> None:
+    """As the reference says of `start`."""
+    for plan_initial in (True, False):
+        children = [spec("a")] if plan_initial else []
+        b = bench("one_for_one", *children, distributed=True).plan("a", "hold").begin()
+        if not plan_initial:
+            b.start_child(spec("a"))
+        (action,) = b.flying.values()
+        b.flying.clear()
+        error = e.DistributedBehaviorNotFoundError("worker", HOME)
+        b.feed(StartFailed("a", action.generation, error, "no_node"))
+        told = b.finish.error if b.finish is not None else b.answers[1].error
+        assert told is error
