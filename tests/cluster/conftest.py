@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from arena import LIMIT, Arena, arena
+from arena import Stage, arena
 from cluster_actors import Journal
-
-
-class Stage:
-    """An arena with three workers whose loop runs while a scene does."""
-
-    def __init__(self, runner: asyncio.Runner, here: Arena) -> None:
-        self._runner = runner
-        self.here = here
-        self.node = here.node
-
-    def run(self, scene: Coroutine[Any, Any, None]) -> None:
-        """Play a scene. It has a deadline."""
-        self._runner.run(asyncio.wait_for(scene, LIMIT))
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,19 @@ class Arena:
         await until(lambda: len(self.happened("NodeUp", name)) >= count, f"{name} is up")
 
 
+class Stage:
+    """An arena with three workers whose loop runs while a scene does."""
+
+    def __init__(self, runner: asyncio.Runner, here: Arena) -> None:
+        self._runner = runner
+        self.here = here
+        self.node = here.node
+
+    def run(self, scene: Coroutine[Any, Any, None]) -> None:
+        """Play a scene. It has a deadline."""
+        self._runner.run(asyncio.wait_for(scene, LIMIT))
+
+
 @asynccontextmanager
 async def arena(workers: int | Iterable[str] = 2, **options: Any) -> AsyncIterator[Arena]:
     """Workers have `Echo` and `Scribe`; the test's node hosts nothing."""

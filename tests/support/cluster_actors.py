@@ -17,6 +17,7 @@ from typing import Any
 from noex.registry.behaviors import behavior
 from noex.runtime.genserver import GenServer
 from noex.runtime.returns import Ignore, NoReply, Stop
+from noex.supervisor.distributed import DistributedSupervisor
 
 
 class Boom(Exception):
@@ -168,3 +169,14 @@ class Journal:
         known = len(list(folder.iterdir()))
         for number, fault in enumerate(faults, known):
             (folder / f"{child}.{number:04d}.{fault}").touch()
+
+
+@behavior("boss")
+class Boss(GenServer[Any]):
+    """Starts a distributed supervisor on its own node, and gives its handle away."""
+
+    async def init(self, children: list[Any], options: dict[str, Any]) -> Any:
+        return await DistributedSupervisor.start(self.node, children=children, **options)
+
+    def handle_call(self, message: Any, state: Any) -> Any:
+        return state, state
