@@ -31,7 +31,6 @@ from noex.runtime.reasons import NOCONNECTION
 from noex.runtime.returns import NoReply
 from noex.supervisor import defaults
 from noex.supervisor.errors import DistributedSupervisorError
-from noex.supervisor.events import ChildPending
 from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.local import cause_of
 from noex.supervisor.obituaries import watch
@@ -50,11 +49,9 @@ from noex.supervisor.strategy import StrategyMachine
 from noex.supervisor.strategy_events import NodeDraining, NodeLost, PlacementChanged
 from noex.supervisor.travel import TravelCheck
 
-PENDING_RETRY: Final = 1.0  # seconds between two tries to place a pending child unasked
 FIND_TIMEOUT: Final = 30.0  # a supervisor answers when its initial children are up
 ENSURE_PAUSE: Final = 0.1
 NAME_TIMEOUT: Final = 5.0
-_TRY_PENDING: Final = "noex.try_pending"
 _GONE = (NoProcessError, ServerCrashedError, NodeNotReachableError)
 
 
@@ -64,7 +61,6 @@ class DistributedServer(SupervisorServer):
     async def init(self, options: SupervisorOptions) -> StrategyMachine:
         """Claim the name, then start the children."""
         self._drained: set[tuple[str, int]] = set()
-        self._retry_armed = False
         self._travel = TravelCheck(self.kernel)
         supervisor_id = options.name or f"supervisor_{self.ref.serial}@{self.kernel.node_id}"
         term = int(self.kernel.clock.wall() * 1000)
@@ -127,10 +123,6 @@ class DistributedServer(SupervisorServer):
                 self._placement.forget(node_id)
                 self._drained.discard((node_id, incarnation))
                 self.tell(NodeLost(node_id, incarnation))
-            case str() if message == _TRY_PENDING:
-                self._retry_armed = False
-                self.tell(PlacementChanged())
-                self._arm_retry()
             case _ if getattr(message, "type", None) in ("node_up", "node_idle", "view_changed"):
                 self._look_for_draining()
                 self.tell(PlacementChanged())
@@ -148,18 +140,6 @@ class DistributedServer(SupervisorServer):
             self._monitors.pop(ref, None)
             return
         super()._down(ref, reason)
-
-    def publish(self, event: Any) -> None:
-        super().publish(event)
-        if isinstance(event, ChildPending):
-            self._arm_retry()
-
-    def _arm_retry(self) -> None:
-        """Behaviors can become known, and hosts answer, without any event of the cluster."""
-        pending = any(child.status == "pending" for child in self.machine.children())
-        if pending and not self._retry_armed:
-            self._retry_armed = True
-            self.send_after(PENDING_RETRY, _TRY_PENDING)
 
 
 def _is(reason: Any, wanted: str) -> bool:
