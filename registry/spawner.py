@@ -29,6 +29,7 @@ from noex.runtime.errors import (
     CallTimeoutError,
     InitFailedError,
     InvalidOptionError,
+    MessageSerializationError,
     OverloadedError,
 )
 from noex.runtime.genserver import GenServer
@@ -237,11 +238,23 @@ async def spawn(
         started: Ref[Any] | None = await spawner.call(
             request, timeout=init_timeout + _SLACK if timeout is None else timeout
         )
+    except MessageSerializationError as error:
+        unfit = MessageSerializationError("spawn", _path_of(error.args[1]), error.args[2])
     except (CallTimeoutError, asyncio.CancelledError):
         if key is None:  # else it may be asked for again
             spawner.cast(("give_up", request_key))
         raise
-    return started
+    else:
+        return started
+    raise unfit
+
+
+def _path_of(path: str) -> str:
+    """A path in the request, as the caller of `spawn` knows it: ``args[1].conn``."""
+    for place, name in (("message[3]", "args"), ("message[4]", "kwargs")):
+        if path.startswith(place):
+            return name + path.removeprefix(place)
+    return path
 
 
 def _is_key(key: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 from noex.cluster.settings import ClusterSettings
@@ -13,6 +14,15 @@ from noex.transport.control_events import ControlSettings
 from noex.transport.lane_settings import LaneSettings
 
 MAX_LABELS: Final = 64
+MAX_CLUSTER_NAME: Final = 100
+_KINDS: Final[dict[str, type[Any]]] = {
+    "cluster": str,
+    "insecure": bool,
+    "copy_messages": bool,
+    "membership": ClusterSettings,
+    "lane": LaneSettings,
+    "control": ControlSettings,
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class NodeConfig:
         object.__setattr__(self, "labels", _checked_labels(self.labels))
         _check_times(self)
         _check_ports(self)
+        _check_kinds(self)
         if self.node_id is None:
             _refuse_without_cluster(self)
             return
@@ -71,7 +82,7 @@ class NodeConfig:
 
 
 def _checked_seeds(seeds: Any) -> tuple[str, ...]:
-    if isinstance(seeds, str):
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise InvalidOptionError("seeds", seeds, "a list of node ids, not one string")
     checked = tuple(seeds)
     for seed in checked:
@@ -81,7 +92,10 @@ def _checked_seeds(seeds: Any) -> tuple[str, ...]:
 
 
 def _checked_labels(labels: Any) -> dict[str, str]:
-    pairs = dict(labels)
+    try:
+        pairs = dict(labels)
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError("labels", labels, "a dict of strings by string") from error
     strings = all(isinstance(text, str) for pair in pairs.items() for text in pair)
     if not strings or len(pairs) > MAX_LABELS:
         raise InvalidOptionError("labels", labels, f"up to {MAX_LABELS} strings by string")
@@ -91,7 +105,8 @@ def _checked_labels(labels: Any) -> dict[str, str]:
 def _check_times(config: NodeConfig) -> None:
     for name in ("kill_grace", "terminate_timeout", "join_timeout", "drain_timeout"):
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < inf:
             raise InvalidOptionError(name, value, "seconds above 0")
 
 
@@ -100,6 +115,18 @@ def _check_ports(config: NodeConfig) -> None:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
             raise InvalidOptionError(name, value, "a port from 0 (chosen) to 65535")
+
+
+def _check_kinds(config: NodeConfig) -> None:
+    for name, kind in _KINDS.items():
+        value = getattr(config, name)
+        if not isinstance(value, kind):
+            raise InvalidOptionError(name, value, f"it must be a {kind.__name__}")
+    if not config.cluster or len(config.cluster) > MAX_CLUSTER_NAME:
+        limit = f"it must be 1 to {MAX_CLUSTER_NAME} characters"
+        raise InvalidOptionError("cluster", config.cluster, limit)
+    if config.bind is not None and not (isinstance(config.bind, str) and config.bind):
+        raise InvalidOptionError("bind", config.bind, "it must be a host, or None")
 
 
 def _refuse_without_cluster(config: NodeConfig) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
@@ -20,6 +21,7 @@ from noex.cluster.info import NodeInfo, SelfDescription
 from noex.cluster.membership import ClusterCallbacks, Membership
 from noex.cluster.view import Member, View
 from noex.runtime.errors import CallTimeoutError
+from noex.runtime.log import get_logger
 from noex.runtime.messages import LifeEnded, NodeBusy, NodeDown, NodeIdle, NodeUp, ViewChanged
 from noex.runtime.reasons import SUPERSEDED
 from noex.runtime.ref import Ref
@@ -79,6 +81,7 @@ class Network:
         await self._control.start()
         node_id = str(config.address._replace(port=self._control.port))
         self._kernel.node_id = node_id
+        self._kernel.log = get_logger(node=node_id)  # a port 0 has been chosen
         self._control.new_life(self._kernel.incarnation, node_id)
         self._lane = UserLane(
             node_id=node_id,
@@ -102,7 +105,7 @@ class Network:
             incarnation=self._kernel.incarnation,
             control=self._control,
             seeds=config.seeds,
-            settings=config.membership,
+            settings=replace(config.membership, cluster=config.cluster),
             describe=self._describe,
             callbacks=self._callbacks(),
             clock=self._kernel.clock,

@@ -30,6 +30,7 @@ from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
 
 NO_CLUSTER_ID = "nonode@localhost:0"
+STOP_ATTEMPTS = 3
 
 
 class Node:
@@ -166,9 +167,16 @@ class Node:
         """
         if self._kernel is None:
             return
-        if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(), name=f"stop {self._node_id}")
-        await asyncio.shield(self._stopping)
+        for _ in range(STOP_ATTEMPTS):
+            if self._stopping is None or self._stopping.cancelled():
+                self._stopping = asyncio.create_task(self._stop(), name=f"stop {self._node_id}")
+            try:
+                return await asyncio.shield(self._stopping)
+            except asyncio.CancelledError:
+                # asyncio.run cancels every task there is when Ctrl-C comes out of a handler,
+                # the one that stops the node included; the caller still has to stop it.
+                if not self._stopping.cancelled():
+                    raise
 
     async def _stop(self) -> None:
         kernel, limit = self._kernel, self.config.drain_timeout
@@ -408,6 +416,7 @@ class StartOptions:
             kwargs,
             name=self._name,
             register=self._register if self._name is not None else None,
+            init_timeout=self._timeout if self._init_timeout is None else self._init_timeout,
             timeout=self._timeout,
         )
 

@@ -8,7 +8,7 @@ import gc
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from noex import DistributedSupervisor, Node
 from noex.cluster.settings import ClusterSettings
@@ -64,7 +64,7 @@ async def until(condition: Callable[[], Any], what: str, timeout: float = DEADLI
 class Worker(GenServer[Any]):
     """Holds its args, answers, and ends as it is told."""
 
-    ended: list[tuple[str, Any, Any]] = []  # (node id, args, reason), in the order of the ends
+    ended: ClassVar[list[tuple[str, Any, Any]]] = []  # (node id, args, reason), in the order of the ends
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
         return (args, kwargs) if kwargs else args
