@@ -2,8 +2,8 @@
 
 1. Three `noex-node start` processes find each other; a fourth member, this program, joins them.
 2. In the first one a distributed supervisor starts the workers, spread over all three.
-3. This program hands out chunks of text, kills one node with SIGKILL while every worker there
-   holds a chunk, and shows how the lost workers come up elsewhere.
+3. This program hands out chunks of text, kills one node with SIGKILL while it holds some of them,
+   and shows how the lost workers come up elsewhere.
 4. The result is compared with that of a single process. Equal: exit status 0.
 """
 
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,20 +20,32 @@ from typing import Any, Final
 import click
 
 from noex.cli import logs
-from noex.cli.demo_nodes import NodeFailedError, NodeProcess, make_nodes
+from noex.cli.demo_actors import CHIEF, SUPERVISOR
+from noex.cli.demo_nodes import (
+    START_TIMEOUT,
+    NodeProgram,
+    Program,
+    ProgramFailedError,
+    SingleProgram,
+    make_nodes,
+)
+from noex.cli.demo_report import Outcome, as_json, report
 from noex.cli.demo_run import Coordinator, Figures, MoveFailedError
-from noex.cli.demo_text import CHUNK_SIZE, InputError, cut, merge, read_input
+from noex.cli.demo_text import InputError, chunk_size, cut, read_input
+from noex.cli.signals import on_stop_signals
 from noex.node import Node
 from noex.registry.behaviors import BehaviorRegistry
 from noex.runtime.errors import NoexError
+from noex.supervisor.distributed import DistributedSupervisor
 
-NODES: Final = 3
-LEAST_CHUNKS: Final = 48
+NAMES: Final = ("one", "two", "three")
 KILL_AFTER: Final = 0.25  # of the chunks
-TIME_LIMIT: Final = 120.0
-INTERRUPTED: Final = 130
+CHUNKS_EACH: Final = 8  # at least, per worker
+TIME_LIMIT: Final = 120.0  # seconds without the work itself
+WORK_LIMIT: Final = 0.0005  # seconds per character: some forty times what it takes
 
 Say = Callable[[str], None]
+FAILURES: Final = (ProgramFailedError, MoveFailedError, NoexError, TimeoutError, OSError)
 
 
 @click.command("demo")
@@ -46,155 +56,179 @@ Say = Callable[[str], None]
     default=None,
     help="A text file or folder to work on (default: Python's language reference).",
 )
-@click.option("--workers", type=click.IntRange(NODES, 60), default=6, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-def command(path: Path | None, workers: int, as_json: bool) -> None:
+@click.option(
+    "--workers", type=click.IntRange(len(NAMES), 60), default=6, show_default=True, help="How many."
+)
+@click.option("--json", "in_json", is_flag=True, help="Print the figures as one JSON object.")
+def command(path: Path | None, workers: int, in_json: bool) -> None:
     """Start three nodes, kill one, and lose nothing."""
     logs.configure("error", as_json=False)
-    say: Say = (lambda _line: None) if as_json else click.echo
     try:
-        figures = asyncio.run(_interruptible(path, workers, say))
-    except asyncio.CancelledError:
-        click.echo("noex-node: interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except (InputError, NodeFailedError, MoveFailedError, NoexError, TimeoutError) as error:
-        click.echo(f"noex-node: demo failed: {error}", err=True)
+        text = read_input(path)
+    except InputError as error:
+        raise click.BadParameter(str(error), param_hint="--input") from error
+    say: Say = (lambda _line: None) if in_json else click.echo
+    outcome = _run(Demo(text, workers, say))
+    if in_json:
+        click.echo(json.dumps(as_json(outcome), indent=2))
+    else:
+        report(outcome, say)
+    sys.exit(0 if outcome.is_good else 1)
+
+
+def _run(demo: Demo) -> Outcome:
+    """The outcome; without one, the reason is said, and the program ends."""
+    outcome, text = None, ""
+    try:
+        outcome = asyncio.run(demo.run())
+    except (Exception, BaseExceptionGroup, asyncio.CancelledError) as error:
+        first = _first(error)
+        if not demo.interrupted_by and not isinstance(first, FAILURES):
+            raise  # a fault of ours, with its traceback
+        text = str(first) or type(first).__name__
+    if demo.interrupted_by:
+        click.echo("noex-node: interrupted; nothing is left running", err=True)
+        sys.exit(128 + demo.interrupted_by)
+    if outcome is None:
+        click.echo(f"noex-node: the demo failed: {text}", err=True)
         sys.exit(1)
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-    sys.exit(0 if figures["equal"] else 1)
+    return outcome
 
 
-async def _interruptible(path: Path | None, workers: int, say: Say) -> dict[str, Any]:
-    """Run the demo; SIGINT and SIGTERM cancel it, so that everything is ended in order."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(_demo(path, workers, say))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    return await asyncio.wait_for(task, TIME_LIMIT)
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
-async def _demo(path: Path | None, workers: int, say: Say) -> dict[str, Any]:
-    began = time.monotonic()
-    text = read_input(path)
-    size = max(1, min(CHUNK_SIZE, len(text) // LEAST_CHUNKS))
-    chunks = cut(text, size)
-    nodes = make_nodes(NODES)
-    single: asyncio.subprocess.Process | None = None
-    try:
-        say(f"starting {NODES} nodes")
-        for node in nodes:
+class Demo:
+    """One run."""
+
+    def __init__(self, text: str, workers: int, say: Say) -> None:
+        least = CHUNKS_EACH * workers
+        self.size, self.least = chunk_size(len(text), least), least
+        self.text = text
+        self.chunks = cut(text, self.size, least)
+        self.workers = workers
+        self.say = say
+        self.interrupted_by = 0
+        self._is_ending = False
+        self._nodes = make_nodes(NAMES)
+        self._single = SingleProgram()
+        self._placement: dict[str, list[str]] = {}
+        self._victim = ""
+        self._work_began = 0.0
+
+    @property
+    def programs(self) -> list[Program]:
+        """All processes that it starts."""
+        return [*self._nodes, self._single]
+
+    async def run(self) -> Outcome:
+        """From nothing to nothing: whatever happens, no process is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        on_stop_signals(loop, lambda number: self._interrupted(number, task))
+        began = time.monotonic()
+        try:
+            figures, expected = await self._limited()
+            work_ended = time.monotonic()
+        finally:
+            self._is_ending = True
+            await self._end()
+        return Outcome(
+            figures=figures,
+            expected=expected,
+            chunks=len(self.chunks),
+            placement=self._placement,
+            victim=self._victim,
+            seconds=time.monotonic() - began,
+            work_seconds=work_ended - self._work_began,
+        )
+
+    def _interrupted(self, number: int, task: asyncio.Task[Any]) -> None:
+        """The first signal ends everything in order, each later one kills what is left."""
+        if not self.interrupted_by and not self._is_ending:
+            task.cancel()
+        else:
+            for program in self.programs:
+                program.kill()
+        self.interrupted_by = self.interrupted_by or number
+
+    async def _limited(self) -> tuple[Figures, dict[str, Any]]:
+        limit = TIME_LIMIT + WORK_LIMIT * len(self.text)
+        try:
+            async with asyncio.timeout(limit):
+                await self._start()
+                figures = await self._with_cluster()
+                self.say("\nAll done; now the same from one process alone, which takes longer.")
+                return figures, await self._single.result()
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"not finished after {limit:.0f} s") from error
+
+    async def _end(self) -> None:
+        """The youngest first. No child needs to move any more: the single process is killed."""
+        self._single.kill()
+        await asyncio.gather(*(program.end() for program in self.programs))
+
+    async def _start(self) -> None:
+        self.say(f"Starting {len(NAMES)} nodes, which look for each other:")
+        for node in self._nodes:
             await node.start()
-        single = await _start_single(path, size)
-        await asyncio.gather(*(node.ready() for node in nodes))
-        for node in nodes:
-            say(f"  {node.node_id}  pid {node.pid}")
-        figures, victim = await _with_cluster(nodes, workers, chunks, say)
-        expected = json.loads(await _read_single(single))
-    finally:
-        await _end_all(nodes, single)
-    return _report(figures, expected, victim, chunks, time.monotonic() - began, say)
+        await asyncio.gather(*(node.ready() for node in self._nodes))
+        for node in self._nodes:
+            self.say(f"  {node.node_id:24} pid {node.pid}")
+        await self._single.start()
+        await self._single.give(self.text, self.size, self.least)
+
+    async def _with_cluster(self) -> Figures:
+        """Join the three nodes, have the workers started, and run all chunks."""
+        seeds = [node.node_id for node in self._nodes]
+        own = Node("demo@127.0.0.1:0", seeds=seeds, behaviors=BehaviorRegistry(), join_timeout=30.0)
+        async with own:
+            await own.wait_for_members(len(NAMES) + 1, timeout=START_TIMEOUT)
+            starting = own.options(timeout=START_TIMEOUT, init_timeout=None)
+            await starting.spawn(CHIEF, self.workers, len(NAMES), on=seeds[0])
+            supervisor = await DistributedSupervisor.find(own, SUPERVISOR)
+            refs = {child.id: child.ref for child in await supervisor.get_children()}
+            victim = self._show_placement(refs)
+            coordinator = Coordinator(
+                supervisor,
+                self.chunks,
+                refs=refs,
+                victim=victim.node_id,
+                kill_after=max(1, int(KILL_AFTER * len(self.chunks))),
+                kill=lambda: self._kill(victim, coordinator),
+                say=self.say,
+            )
+            self._work_began = time.monotonic()
+            await coordinator.run()
+            return coordinator.figures
+
+    def _show_placement(self, refs: dict[str, Any]) -> NodeProgram:
+        """Say which child runs where; returns the node to kill: the last one that has some."""
+        self.say(f"\nA distributed supervisor on {NAMES[0]} has spread {len(refs)} workers:")
+        for node in self._nodes:
+            children = [child for child, ref in refs.items() if ref.node_id == node.node_id]
+            self._placement[node.node_id] = children
+            self.say(f"  {_name(node.node_id):6} {', '.join(children) or 'none'}")
+        victims = [node for node in self._nodes[1:] if self._placement[node.node_id]]
+        if not victims:
+            raise ProgramFailedError("all workers are on one node; the others were too busy")
+        self._victim = victims[-1].node_id
+        self.say(f"\n{len(self.chunks)} chunks of text; a worker gets one at a time.")
+        return victims[-1]
+
+    def _kill(self, victim: NodeProgram, coordinator: Coordinator) -> None:
+        victim.kill()
+        done = len(coordinator.figures.acknowledged)
+        self.say(f"After {done} of them, SIGKILL to {_name(victim.node_id)} (pid {victim.pid}).")
+        held = coordinator.figures.held_at_kill.items()
+        chunks = ", ".join(f"{child} had chunk {number}" for child, number in held)
+        self.say(f"Lost with it: {', '.join(self._placement[victim.node_id])} ({chunks}).")
+        self.say("Since the kill:")
 
 
-async def _with_cluster(
-    nodes: list[NodeProcess], workers: int, chunks: list[str], say: Say
-) -> tuple[Figures, str]:
-    """Join the three nodes, run all chunks, kill one node on the way."""
-    from noex.cli.demo_actors import CHIEF, SUPERVISOR
-    from noex.supervisor.distributed import DistributedSupervisor
-
-    own = Node("demo@127.0.0.1:0", seeds=[n.node_id for n in nodes], behaviors=BehaviorRegistry())
-    async with own:
-        await own.wait_for_members(NODES + 1, timeout=15)
-        await own.options(timeout=20.0).spawn(CHIEF, workers, on=nodes[0].node_id)
-        supervisor = await DistributedSupervisor.find(own, SUPERVISOR)
-        coordinator = Coordinator(supervisor, chunks, say)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(coordinator.run())
-            victim = await _kill_one(coordinator, nodes, len(chunks), say)
-            await running
-        return coordinator.figures, victim
-
-
-async def _kill_one(
-    coordinator: Coordinator, nodes: list[NodeProcess], count: int, say: Say
-) -> str:
-    victim = nodes[-1]
-    lost = await coordinator.until(max(1, int(count * KILL_AFTER)), victim.node_id)
-    say(f"{count} chunks of text, and who runs where:")
-    for node_id, children in coordinator.placement().items():
-        say(f"  {node_id}: {', '.join(children)}")
-    say(f"SIGKILL to {victim.node_id} (pid {victim.pid}), which works on {len(lost)} chunks")
-    at = time.monotonic()
-    victim.kill()
-    coordinator.killed(victim.node_id, at)
-    return victim.node_id
-
-
-async def _start_single(path: Path | None, size: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "noex.cli.demo_single", str(path or ""), str(size)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-async def _read_single(single: asyncio.subprocess.Process) -> bytes:
-    out, _ = await single.communicate()
-    if single.returncode != 0:
-        raise NodeFailedError(f"the single process ended with status {single.returncode}")
-    return out
-
-
-async def _end_all(nodes: list[NodeProcess], single: asyncio.subprocess.Process | None) -> None:
-    """Leave nothing running; a second interrupt does not get in between."""
-    if single is not None and single.returncode is None:
-        os.kill(single.pid, signal.SIGKILL)
-        await asyncio.shield(single.wait())
-    await asyncio.shield(asyncio.gather(*(node.end() for node in nodes)))
-
-
-def _report(
-    figures: Figures,
-    expected: dict[str, Any],
-    victim: str,
-    chunks: list[str],
-    seconds: float,
-    say: Say,
-) -> dict[str, Any]:
-    total = merge(figures.results[number] for number in sorted(figures.results))
-    idle = [move.child for move in figures.moves.values() if not move.chunks_after]
-    complete = len(figures.results) == len(chunks) and not idle
-    equal = complete and total == expected
-    words = total["words"]
-    say(f"words {words.total()}, different words {len(words)}")
-    for node_id, number in sorted(figures.chunks_by_node.items()):
-        say(f"  {node_id} did {number} chunks")
-    say(f"chunks handed out again: {len(figures.handed_out_again)}, counted twice: 0, lost: 0")
-    say("equal to the single process" if equal else "NOT equal to the single process")
-    say(f"{seconds:.1f} s")
-    return {
-        "equal": equal,
-        "words": words.total(),
-        "different_words": len(words),
-        "chunks": len(chunks),
-        "chunks_by_node": dict(figures.chunks_by_node),
-        "chunks_by_process": dict(figures.chunks_by_process),
-        "handed_out_again": len(figures.handed_out_again),
-        "killed": victim,
-        "detected_after": figures.detected_after,
-        "moves": [_move(move) for move in figures.moves.values()],
-        "seconds": round(seconds, 3),
-    }
-
-
-def _move(move: Any) -> dict[str, Any]:
-    return {
-        "child": move.child,
-        "from": move.from_node,
-        "to": move.to_node,
-        "answers_after": move.placed_after,
-        "chunk_after": move.answered_after,
-        "chunks_afterwards": move.chunks_after,
-    }
+def _name(node_id: str) -> str:
+    return node_id.partition("@")[0]

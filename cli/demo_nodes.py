@@ -1,107 +1,165 @@
-"""The demo's node processes: started with ``noex-node start``, ended by pid whatever happens.
+"""The demo's other programs: nodes started with ``noex-node start``, and the single process.
 
-A node started here ends by itself when this program is gone: it reads its standard input, a pipe
-that only this program holds open.
+Each is ended by pid whatever happens, and ends by itself when this program is gone: it reads its
+standard input, a pipe that only this program holds open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import signal
 import socket
 import sys
 from collections.abc import Iterable
-from typing import Final
+from contextlib import ExitStack
+from typing import Any, Final
 
-READY_TIMEOUT: Final = 15.0
+from noex.cli import demo_single
+
+START_TIMEOUT: Final = 60.0  # four Pythons start at once, perhaps on a busy machine
 STOP_TIMEOUT: Final = 5.0
+BEHAVIORS: Final = "noex.cli.demo_actors"
+SINGLE: Final = "noex.cli.demo_single"
+SAID: Final = 4096  # characters of its last words that are kept
 
 
-class NodeFailedError(Exception):
-    """A node process ended, or was not ready in time."""
+class ProgramFailedError(Exception):
+    """A program that the demo needs ended, or was not ready in time."""
 
 
-class NodeProcess:
-    """One ``noex-node start`` process."""
+class Program:
+    """A Python program of ours in a process of its own."""
 
-    def __init__(self, node_id: str, seeds: Iterable[str]) -> None:
-        self.node_id = node_id
-        self.name = node_id.partition("@")[0]
-        self._seeds = list(seeds)
+    def __init__(self, title: str, *arguments: str) -> None:
+        self.title = title
+        self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._said = ""
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The running process."""
+        assert self._process is not None
+        return self._process
 
     @property
     def pid(self) -> int:
         """Of the running process."""
-        assert self._process is not None
-        return self._process.pid
+        return self.process.pid
 
     async def start(self) -> None:
-        """Start the process; `ready` waits for it."""
-        seeds = [part for seed in self._seeds for part in ("--seed", seed)]
+        """Start it."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "noex.cli", "start", self.node_id, *seeds),
-            *("--behaviors", "noex.cli.demo_actors", "--log-level", "warning"),
-            *("--drain-timeout", "1", "--until-stdin-closes"),
+            *(sys.executable, "-m", *self._arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is ours; we end the nodes in order
+            start_new_session=True,  # Ctrl-C is ours; we end the others in order
         )
+        self._listening = asyncio.create_task(self._listen())
 
-    async def ready(self) -> None:
-        """Wait for the line that says it is a member. Raises `NodeFailedError`."""
-        assert self._process is not None and self._process.stdout is not None
-        try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), READY_TIMEOUT)
-        except TimeoutError:
-            raise NodeFailedError(f"{self.node_id} was not ready in {READY_TIMEOUT:g} s") from None
-        if not line.startswith(b"ready "):
-            assert self._process.stderr is not None
-            said = (await self._process.stderr.read(4000)).decode(errors="replace").strip()
-            raise NodeFailedError(f"{self.node_id} did not start: {said or 'it said nothing'}")
+    async def _listen(self) -> None:
+        """Keep its last words. Unread, they would hold it up some day."""
+        assert self.process.stderr is not None
+        while piece := await self.process.stderr.read(SAID):
+            self._said = (self._said + piece.decode(errors="replace"))[-SAID:]
+
+    async def failure(self, what: str) -> ProgramFailedError:
+        """It ended: `what` that means, and its last words."""
+        if self._listening is not None:
+            await asyncio.wait({self._listening}, timeout=1.0)
+        said = self._said.strip() or "it said nothing"
+        return ProgramFailedError(f"{self.title} {what}: {said}")
 
     def kill(self) -> None:
         """SIGKILL, as a machine that loses its power."""
-        os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
 
-    async def end(self) -> None:
+    async def end(self, number: int = signal.SIGTERM) -> None:
         """Have it stop in order, or kill it; returns when the process is gone."""
-        process = self._process
-        if process is None or process.returncode is not None:
+        if self._process is None:
             return
-        _signal(process, signal.SIGTERM)
+        self._signal(number)
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+            await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT)
         except TimeoutError:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
+            self.kill()
+            await self._process.wait()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def _signal(self, number: int) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        try:
+            self._process.send_signal(number)
+        except ProcessLookupError:
+            return  # it ended meanwhile
 
 
-def _signal(process: asyncio.subprocess.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except ProcessLookupError:
-        return  # it ended meanwhile
+class NodeProgram(Program):
+    """One ``noex-node start`` process."""
+
+    def __init__(self, node_id: str, seeds: Iterable[str]) -> None:
+        options = [part for seed in seeds for part in ("--seed", seed)]
+        options += ["--behaviors", BEHAVIORS, "--log-level", "warning", "--log-text"]
+        options += ["--join-timeout", f"{START_TIMEOUT:g}", "--drain-timeout", "1"]
+        super().__init__(node_id, "noex.cli", "start", node_id, "--until-stdin-closes", *options)
+        self.node_id = node_id
+
+    async def ready(self) -> None:
+        """Wait for the line that says it is a member. Raises `ProgramFailedError`."""
+        assert self.process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self.process.stdout.readline(), START_TIMEOUT)
+        except TimeoutError:
+            raise await self.failure(f"was not ready in {START_TIMEOUT:g} s") from None
+        if not line.startswith(b"ready "):
+            raise await self.failure("did not start")
+
+
+class SingleProgram(Program):
+    """The same work in one process, to compare with."""
+
+    def __init__(self) -> None:
+        super().__init__("the single process", SINGLE)
+        self._reading: asyncio.Task[bytes] | None = None
+
+    async def give(self, text: str, size: int, least: int) -> None:
+        """Have it work on `text`, cut as the cluster's."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None and stdout is not None
+        self._reading = asyncio.create_task(stdout.read())
+        data = text.encode()
+        stdin.write(demo_single.header(data, size, least) + data)
+        try:
+            await stdin.drain()
+        except ConnectionError:
+            return  # it ended; `result` says why
+
+    async def result(self) -> dict[str, Any]:
+        """What it has counted. Raises `ProgramFailedError`."""
+        assert self._reading is not None
+        printed = await self._reading
+        if await self.process.wait() != 0:
+            raise await self.failure(f"ended with status {self.process.returncode}")
+        result: dict[str, Any] = json.loads(printed)
+        return result
 
 
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that are free now."""
-    held: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            one = socket.socket()
-            held.append(one)
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
-def make_nodes(count: int) -> list[NodeProcess]:
-    """Nodes ``one``, ``two``, ... that have each other as seeds."""
-    names = ("one", "two", "three", "four", "five")[:count]
-    ids = [f"{n}@127.0.0.1:{port}" for n, port in zip(names, free_ports(count), strict=True)]
-    return [NodeProcess(node_id, [other for other in ids if other != node_id]) for node_id in ids]
+def make_nodes(names: Iterable[str]) -> list[NodeProgram]:
+    """Nodes of these names that have each other as seeds."""
+    names = list(names)
+    ids = [f"{n}@127.0.0.1:{port}" for n, port in zip(names, free_ports(len(names)), strict=True)]
+    return [NodeProgram(node_id, [other for other in ids if other != node_id]) for node_id in ids]

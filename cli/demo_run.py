@@ -1,8 +1,14 @@
 """The demo's coordinator: hands out chunks, and hands out again what was lost with its worker.
 
-It counts nothing itself. One feeder per child calls the child with one chunk at a time; when the
-call fails because the child's node was killed, the feeder waits for the child's next process and
-gives it the same chunk. A chunk counts once, with the one reply that arrived.
+It counts nothing itself. One feeder per child gives the child one chunk at a time, in two steps:
+
+1. ``take``: the child has the chunk and starts to work.
+2. ``fetch``: its result comes back. Only now the chunk is acknowledged, and added to the total.
+
+When a step fails because the child's node was lost, the feeder waits for the child's next process
+and gives it the same chunk. The kill falls between the two steps of a child on the victim, so
+that at least this chunk is lost for certain. Until then the others leave one chunk for each child
+on the victim: all of these have work to do again when they are up elsewhere.
 """
 
 from __future__ import annotations
@@ -14,12 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from noex.cli.demo_text import Result
+from noex.cli.demo_text import Total, add, nothing
 from noex.runtime.errors import NodeNotReachableError, NoProcessError, ServerCrashedError
 from noex.supervisor.events import ChildMigrated, NodeFailureDetected
 
 CALL_TIMEOUT: Final = 60.0
-MOVE_TIMEOUT: Final = 15.0
+MOVE_TIMEOUT: Final = 30.0
+LOOK_AGAIN: Final = 1.0  # seconds without news after which the supervisor is asked
 LOST: Final = (NodeNotReachableError, NoProcessError, ServerCrashedError)
 
 
@@ -29,13 +36,15 @@ class MoveFailedError(Exception):
 
 @dataclass(slots=True)
 class Move:
-    """One child that lost its node. Times are seconds after the kill."""
+    """One child that lost its node. Times are seconds after that (for the victim: the kill)."""
 
     child: str
     from_node: str
+    lost_at: float
     to_node: str = ""
-    placed_after: float = 0.0
+    pid: int = 0
     answered_after: float | None = None
+    chunk_after: float | None = None
     chunks_after: int = 0
 
 
@@ -43,118 +52,124 @@ class Move:
 class Figures:
     """What the run has come to."""
 
-    results: dict[int, Result] = field(default_factory=dict)
-    chunks_by_node: Counter[str] = field(default_factory=Counter)
-    chunks_by_process: Counter[str] = field(default_factory=Counter)
+    total: Total = field(default_factory=nothing)
+    acknowledged: Counter[int] = field(default_factory=Counter)  # how often, by chunk
+    by_node: Counter[str] = field(default_factory=Counter)
+    by_process: Counter[str] = field(default_factory=Counter)
     handed_out_again: list[int] = field(default_factory=list)
+    held_at_kill: dict[str, int] = field(default_factory=dict)  # child -> chunk
     moves: dict[str, Move] = field(default_factory=dict)
+    killed_at: float | None = None
     detected_after: float | None = None
 
 
 class Coordinator:
-    """Runs all chunks through the children of `supervisor` (a handle, wherever it lives)."""
+    """Runs all chunks through the children of `supervisor` (a handle, wherever it lives).
 
-    def __init__(self, supervisor: Any, chunks: list[str], say: Callable[[str], None]) -> None:
+    `kill` is called once, as soon as `kill_after` chunks are done and a child on `victim` holds
+    one more.
+    """
+
+    def __init__(
+        self,
+        supervisor: Any,
+        chunks: list[str],
+        *,
+        refs: dict[str, Any],
+        victim: str,
+        kill_after: int,
+        kill: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
         self._supervisor = supervisor
         self._chunks = chunks
+        self._refs = dict(refs)
+        self._victim = victim
+        self._kill_after = kill_after
+        self._kill = kill
         self._say = say
         self._queue = deque(range(len(chunks)))
         self._holding: dict[str, int] = {}  # child -> the chunk that it has not acknowledged
-        self._refs: dict[str, Any] = {}
-        self._changed = asyncio.Condition()
-        self._killed_at = 0.0
+        self._changed = asyncio.Event()
         self.figures = Figures()
 
     async def run(self) -> None:
-        """Feed all children until no chunk is left."""
-        children = await self._supervisor.get_children()
-        self._refs = {child.id: child.ref for child in children}
+        """Feed all children until no chunk is left. Raises `MoveFailedError`."""
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watch())
-            feeders = [tasks.create_task(self._feed(child.id)) for child in children]
-            await asyncio.gather(*feeders)
+            feeders = [tasks.create_task(self._feed(child)) for child in self._refs]
+            await asyncio.wait(feeders)
             watching.cancel()
 
-    def placement(self) -> dict[str, list[str]]:
-        """Which children run where."""
-        found: dict[str, list[str]] = {}
-        for child, ref in sorted(self._refs.items()):
-            found.setdefault(ref.node_id, []).append(child)
-        return found
-
-    async def until(self, done: int, busy_node: str) -> list[str]:
-        """Wait until `done` chunks are finished and every child on `busy_node` holds one.
-
-        Returns the children there.
-        """
-
-        def ready() -> bool:
-            there = self.placement().get(busy_node, [])
-            finished = len(self.figures.results) >= done
-            return bool(there) and finished and all(child in self._holding for child in there)
-
-        async with self._changed:
-            await self._changed.wait_for(ready)
-        return self.placement()[busy_node]
-
-    def killed(self, node_id: str, at: float) -> None:
-        """`node_id` was killed at `at` (monotonic): its children will move."""
-        self._killed_at = at
-        for child in self.placement().get(node_id, []):
-            self.figures.moves[child] = Move(child, node_id)
+    @property
+    def holding(self) -> dict[str, int]:
+        """The chunks that are handed out and not acknowledged, by child."""
+        return dict(self._holding)
 
     # ------------------------------------------------------------------ feeding
 
     async def _feed(self, child: str) -> None:
-        while self._queue:
-            number = self._queue.popleft()
-            self._holding[child] = number
+        while True:
+            await self._until(lambda: self._may_take(child), None)
+            if not self._queue:
+                return
+            number = self._holding[child] = self._queue.popleft()
             answer = await self._work(child, number)
             del self._holding[child]
-            await self._count(child, number, answer)
+            self._acknowledge(child, number, answer)
+
+    def _may_take(self, child: str) -> bool:
+        """Whether `child` may take what is next (or learn that nothing is)."""
+        if self.figures.killed_at is not None or self._is_on_victim(child):
+            return True
+        return len(self._queue) > sum(map(self._is_on_victim, self._refs))
+
+    def _is_on_victim(self, child: str) -> bool:
+        return bool(self._refs[child].node_id == self._victim)
 
     async def _work(self, child: str, number: int) -> dict[str, Any]:
         """Have `child` do chunk `number`, whatever happens to its node meanwhile."""
         while True:
             ref = self._refs[child]
             try:
-                answer: dict[str, Any] = await ref.call(
-                    ("analyse", self._chunks[number]), timeout=CALL_TIMEOUT
-                )
+                take = ("take", number, self._chunks[number])
+                await ref.call(take, timeout=CALL_TIMEOUT)
+                self._perhaps_kill(child)
+                answer = await ref.call(("fetch", number), timeout=CALL_TIMEOUT)
                 return {**answer, "node": ref.node_id}
-            except LOST as error:
+            except LOST:
                 self.figures.handed_out_again.append(number)
-                self._say(f"  chunk {number} of {child} is lost ({type(error).__name__})")
                 await self._next_process(child, ref)
 
-    async def _next_process(self, child: str, lost: Any) -> None:
-        async def moved() -> None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._refs[child] != lost)
-
-        try:
-            await asyncio.wait_for(moved(), MOVE_TIMEOUT)
-        except TimeoutError:
-            text = f"{child} has no new process {MOVE_TIMEOUT:g} s after its node was lost"
-            raise MoveFailedError(text) from None
-
-    async def _count(self, child: str, number: int, answer: dict[str, Any]) -> None:
+    def _perhaps_kill(self, child: str) -> None:
         figures = self.figures
-        assert number not in figures.results, f"chunk {number} counted twice"
-        figures.results[number] = answer["result"]
-        figures.chunks_by_node[answer["node"]] += 1
-        figures.chunks_by_process[f"{answer['node']} pid {answer['pid']}"] += 1
-        move = figures.moves.get(child)
-        if move is not None and answer["node"] != move.from_node:
-            self._first_answer(move)
-        async with self._changed:
-            self._changed.notify_all()
+        done = len(figures.acknowledged)
+        if figures.killed_at is None and self._is_on_victim(child) and done >= self._kill_after:
+            there = [each for each in self._refs if self._is_on_victim(each)]
+            figures.held_at_kill = {c: self._holding[c] for c in there if c in self._holding}
+            figures.killed_at = time.monotonic()
+            self._kill()
+            for each in there:
+                figures.moves[each] = Move(each, self._victim, figures.killed_at)
+            self._notify()
 
-    def _first_answer(self, move: Move) -> None:
+    def _acknowledge(self, child: str, number: int, answer: dict[str, Any]) -> None:
+        figures = self.figures
+        figures.acknowledged[number] += 1
+        add(figures.total, answer["result"])
+        figures.by_node[answer["node"]] += 1
+        figures.by_process[f"{answer['node']} pid {answer['pid']}"] += 1
+        move = figures.moves.get(child)
+        if move is not None and answer["node"] == move.to_node:
+            self._work_goes_on(move, number)
+        self._notify()
+
+    def _work_goes_on(self, move: Move, number: int) -> None:
         move.chunks_after += 1
-        if move.answered_after is None:
-            move.answered_after = time.monotonic() - self._killed_at
-            self._say(f"  {move.child} finished its chunk again {_ms(move.answered_after)} after")
+        if move.chunk_after is None:
+            move.chunk_after = time.monotonic() - move.lost_at
+            again = ", the one it had lost" if number in self.figures.handed_out_again else ""
+            self._say(f"{_ms(move.chunk_after)}  {move.child} has finished chunk {number}{again}")
 
     # ------------------------------------------------------------------ moves
 
@@ -163,28 +178,69 @@ class Coordinator:
         async for event in self._supervisor.events():
             match event:
                 case NodeFailureDetected(node_id=node_id, affected_children=children):
-                    self.figures.detected_after = time.monotonic() - self._killed_at
-                    names = ", ".join(children)
-                    self._say(f"  supervisor: {node_id} is down, it held {names}")
+                    self._node_failed(node_id, children)
                 case ChildMigrated(child_id=child):
-                    await self._migrated(child, event)
+                    await self._look(child)
 
-    async def _migrated(self, child: str, event: ChildMigrated) -> None:
+    def _node_failed(self, node_id: str, children: tuple[str, ...]) -> None:
+        now = time.monotonic()
+        for child in children:
+            self.figures.moves.setdefault(child, Move(child, node_id, now))
+        if node_id == self._victim and self.figures.killed_at is not None:
+            self.figures.detected_after = now - self.figures.killed_at
+            name = node_id.partition("@")[0]
+            self._say(f"{_ms(self.figures.detected_after)}  the supervisor knows: {name} is down")
+
+    async def _next_process(self, child: str, lost: Any) -> None:
+        """Wait until `child` has another process than `lost`."""
+        end = time.monotonic() + MOVE_TIMEOUT
+        while not await self._until(lambda: self._refs[child] != lost, LOOK_AGAIN):
+            if time.monotonic() >= end:
+                text = f"{child} has no new process {MOVE_TIMEOUT:g} s after its node was lost"
+                raise MoveFailedError(text)
+            await self._look(child)  # the event may be late, or lost
+
+    async def _look(self, child: str) -> None:
+        """Ask where `child` is now, and have it answer from there."""
         info = await self._supervisor.get_child(child)
-        if info is None or info.ref is None:
+        if info is None or info.ref is None or info.ref == self._refs[child]:
             return
-        answer = await info.ref.call("who", timeout=CALL_TIMEOUT)
-        elapsed = time.monotonic() - self._killed_at
-        move = self.figures.moves.setdefault(child, Move(child, event.from_node))
-        move.to_node, move.placed_after = info.node_id, elapsed
+        try:
+            answer = await info.ref.call("who", timeout=CALL_TIMEOUT)
+        except LOST:
+            return  # lost again; there will be another
+        if info.ref != self._refs[child]:
+            self._answered(child, info.ref, answer)
+
+    def _answered(self, child: str, ref: Any, answer: dict[str, Any]) -> None:
+        now = time.monotonic()
+        before = self._refs[child].node_id
+        move = self.figures.moves.setdefault(child, Move(child, before, now))
+        move.to_node, move.pid, move.answered_after = ref.node_id, answer["pid"], now - move.lost_at
+        name = ref.node_id.partition("@")[0]
         self._say(
-            f"  {child}: {event.from_node} -> {info.node_id} (pid {answer['pid']}),"
-            f" answers as {answer['title']!r} {_ms(elapsed)} after the kill"
+            f"{_ms(move.answered_after)}  {child} answers from {name} (pid {move.pid}),"
+            f" started with the same arguments: {answer['title']!r}"
         )
-        async with self._changed:
-            self._refs[child] = info.ref
-            self._changed.notify_all()
+        self._refs[child] = ref
+        self._notify()
+
+    # ------------------------------------------------------------------ waiting
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `condition` holds; False when it does not within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms"
+    return f"  {seconds * 1000:+6.0f} ms"

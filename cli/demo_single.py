@@ -1,20 +1,54 @@
-"""The demo's yardstick: the same work in one process, without noex. Prints JSON."""
+"""The demo's yardstick: the same work in one process, without noex.
+
+Reads a header line of JSON (size, least, length), then the text; prints the totals as JSON. It
+ends when its standard input does: it must not outlive the program that started it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from pathlib import Path
+import threading
+from typing import Any, Final
 
-from noex.cli.demo_text import analyse, cut, merge, read_input
+from noex.cli.demo_text import analyse, cut, merge
+
+STEP_BACK: Final = 5  # the cluster's processes go first
 
 
-def main(path: str, size: int) -> None:
+def header(text: bytes, size: int, least: int) -> bytes:
+    """The first line of what this program reads."""
+    return json.dumps({"size": size, "least": least, "length": len(text)}).encode() + b"\n"
+
+
+def main() -> None:
     """Analyse all chunks one after the other."""
-    text = read_input(Path(path) if path else None)
-    total = merge(analyse(chunk) for chunk in cut(text, size))
-    json.dump(total, sys.stdout)
+    os.nice(STEP_BACK)
+    with open(0, "rb", buffering=0, closefd=False) as source:
+        head = json.loads(source.readline())
+        text = _read(source, head["length"])
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    chunks = cut(text.decode(), head["size"], head["least"])
+    json.dump(merge(analyse(chunk) for chunk in chunks), sys.stdout)
+
+
+def _read(source: Any, length: int) -> bytes:
+    text = bytearray()
+    while len(text) < length:
+        piece = source.read(length - len(text))
+        if not piece:
+            sys.exit("the text ended early")
+        text += piece
+    return bytes(text)
+
+
+def _end_with_input() -> None:
+    # os.read: a buffered reader that is being read would hold up the end of the interpreter.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main()

@@ -12,23 +12,28 @@ import itertools
 import pydoc_data.topics
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-CHUNK_SIZE: Final = 8_000  # characters
+CHUNK_SIZE: Final = 6_000  # characters
+SMALL_CHUNK: Final = 2_000  # the slow pass takes a time that grows with the chunk
+LARGE_TEXT: Final = 1_000_000  # from here on, smaller chunks keep the work in bounds
+MAX_INPUT: Final = 16 * 1024 * 1024  # bytes
 CLOSE: Final = 2  # edits between look-alikes
-LONG: Final = 7  # letters: of shorter words, nearly all are close
-MAX_INPUT: Final = 64 * 1024 * 1024
+LONG: Final = range(7, 31)  # letters: of shorter words nearly all are close, longer ones are none
 SUFFIXES: Final = {".txt", ".md", ".rst", ".py", ".html", ".csv", ".json", ".log", ""}
 PASSES: Final = ("words", "pairs", "contexts", "letters", "look_alikes")
 
 _word = re.compile(r"[^\W\d_]+")
-Result = dict[str, Any]
+Result = dict[str, dict[str, int]]
 
 
 class InputError(Exception):
     """The input cannot be read, or holds no words."""
+
+
+# ---------------------------------------------------------------------- reading
 
 
 def python_reference() -> str:
@@ -40,38 +45,64 @@ def read_input(path: Path | None) -> str:
     """The text to work on: the language reference, a file, or all text files below a folder."""
     if path is None:
         return python_reference()
-    if not path.exists():
-        raise InputError(f"there is no file or folder {path}")
-    files = [path] if path.is_file() else sorted(_text_files(path))
-    text = "\n\n".join(_read(file) for file in files)
+    try:
+        files = _files(path)
+        size = sum(file.stat().st_size for file in files)
+        if size > MAX_INPUT:
+            limit = f"{MAX_INPUT // 1024**2} MiB"
+            raise InputError(f"{path} has {size:,} bytes, more than {limit}; choose a smaller one")
+        text = "\n\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or path}: {error.strerror}") from error
     if not _word.search(text):
-        raise InputError(f"there are no words in {path}")
-    if len(text) > MAX_INPUT:
-        raise InputError(f"{path} has more than {MAX_INPUT} characters; choose a smaller input")
+        raise InputError(f"there are no words in {path}; choose a text file, or a folder of them")
     return text
 
 
-def _text_files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+def _files(path: Path) -> list[Path]:
+    path.stat()  # raises what `exists` would swallow
+    if path.is_dir():
+        list(path.iterdir())  # as above: a folder that may not be read is no empty one
+        below = path.rglob("*")
+        return sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not path.is_file():
+        raise InputError(f"{path} is neither a file nor a folder")
+    return [path]
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error}") from error
+# ---------------------------------------------------------------------- cutting
 
 
-def cut(text: str, size: int = CHUNK_SIZE) -> list[str]:
-    """The text in pieces of about `size` characters, cut between words."""
+def chunk_size(length: int, least: int) -> int:
+    """Characters per chunk, so that a text of this length makes some `least` chunks or more."""
+    usual = CHUNK_SIZE if length < LARGE_TEXT else SMALL_CHUNK
+    return max(1, min(usual, length // least))
+
+
+def cut(text: str, size: int = CHUNK_SIZE, least: int = 0) -> list[str]:
+    """The text in pieces of about `size` characters, cut between words; joined, they are the text.
+
+    A text of very few words gets empty pieces, so that there are `least` of them.
+    """
     chunks, start = [], 0
     while start < len(text):
-        end = min(start + size, len(text))
-        while end < len(text) and not text[end].isspace():
-            end += 1
+        end = _cut_after(text, start + size)
         chunks.append(text[start:end])
         start = end
-    return chunks
+    return chunks + [""] * (least - len(chunks))
+
+
+def _cut_after(text: str, position: int) -> int:
+    """The next place at or after `position` that is not inside a word."""
+    if position >= len(text):
+        return len(text)
+    if not _word.match(text, position - 1, position):
+        return position
+    match = _word.match(text, position)
+    return match.end() if match else position
+
+
+# ---------------------------------------------------------------------- counting
 
 
 def analyse(chunk: str) -> Result:
@@ -89,7 +120,7 @@ def passes(chunk: str) -> Iterator[Result]:
     yield {"words": dict(Counter(words))}
     yield {"pairs": dict(Counter(" ".join(pair) for pair in itertools.pairwise(words)))}
     yield {"contexts": _contexts(words), "letters": dict(Counter("".join(words)))}
-    different = sorted({word for word in words if len(word) >= LONG})
+    different = sorted({word for word in words if len(word) in LONG})
     yield {"look_alikes": {}}
     for number, word in enumerate(different):
         yield {"look_alikes": _look_alikes(word, different[number + 1 :])}
@@ -126,10 +157,25 @@ def are_close(one: str, other: str) -> bool:
     return row[-1] <= CLOSE
 
 
-def merge(results: Iterable[Result]) -> dict[str, Counter[str]]:
+# ---------------------------------------------------------------------- merging
+
+Total = dict[str, Counter[str]]
+
+
+def nothing() -> Total:
+    """The total of no chunk at all."""
+    return {name: Counter() for name in PASSES}
+
+
+def add(total: Total, result: Mapping[str, Any]) -> None:
+    """Add the result of one chunk to the total."""
+    for name in PASSES:
+        total[name].update(result[name])
+
+
+def merge(results: Iterable[Mapping[str, Any]]) -> Total:
     """The sums over all chunks."""
-    total: dict[str, Counter[str]] = {name: Counter() for name in PASSES}
+    total = nothing()
     for result in results:
-        for name in PASSES:
-            total[name].update(result[name])
+        add(total, result)
     return total

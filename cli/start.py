@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import signal
 import sys
 from typing import Any, Final
 
 import click
 
 from noex.cli import logs
+from noex.cli.signals import on_stop_signals
 from noex.config import NodeConfig
 from noex.node import Node
 from noex.runtime.errors import NoexError
@@ -182,16 +182,14 @@ async def _serve(config: NodeConfig, *, until_stdin_closes: bool) -> None:
 
 def _stop_signal() -> asyncio.Event:
     """An event that the first signal sets; the second ends the program."""
-    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
 
-    def on_signal() -> None:
+    def heard(_number: int) -> None:
         if stopped.is_set():
             os._exit(FORCED)
         stopped.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    on_stop_signals(asyncio.get_running_loop(), heard)
     return stopped
 
 
