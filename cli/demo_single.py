@@ -10,11 +10,9 @@ import json
 import os
 import sys
 import threading
-from typing import Any, Final
+from typing import Any
 
 from noex.cli.demo_text import analyse, cut, merge
-
-STEP_BACK: Final = 5  # the cluster's processes go first
 
 
 def header(text: bytes, size: int, least: int) -> bytes:
@@ -24,7 +22,6 @@ def header(text: bytes, size: int, least: int) -> bytes:
 
 def main() -> None:
     """Analyse all chunks one after the other."""
-    os.nice(STEP_BACK)
     with open(0, "rb", buffering=0, closefd=False) as source:
         head = json.loads(source.readline())
         text = _read(source, head["length"])
