@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from noex.runtime.errors import (
@@ -64,16 +65,22 @@ class DistributedServer(SupervisorServer):
         self._travel = TravelCheck(self.kernel)
         supervisor_id = options.name or f"supervisor_{self.ref.serial}@{self.kernel.node_id}"
         term = int(self.kernel.clock.wall() * 1000)
-        self.set_up(supervisor_id, options, term)
-        self._check_all_travel(options)
+        self.set_up(supervisor_id, self._fit_to_travel(options), term)
         if options.name is not None:
             await self.node.registry.register(options.name, self.ref)
         self.kernel.node_watchers.add(self._process)
-        return await self.start_children()
+        try:
+            return await self.start_children()
+        except BaseException:
+            await self._free_name()
+            raise
 
     async def terminate(self, reason: Any, state: Any) -> None:
         """Children first, then the name, so that it is free when this process is gone."""
         await super().terminate(reason, state)
+        await self._free_name()
+
+    async def _free_name(self) -> None:
         name = self.machine.options.name
         if name is not None:
             try:
@@ -83,25 +90,32 @@ class DistributedServer(SupervisorServer):
 
     def make_starter(self, options: SupervisorOptions) -> RemoteChildren:
         self._placement = Placement(self.kernel.node_id, random.choice, find_selector)
-        return RemoteChildren(
+        self._children = RemoteChildren(
             self.kernel,
             self.ref,
             self.machine.term,
             self._placement,
             self._members,
             options.node_selector,
+            self._travel.copy_value,
+            options.spawn_timeout,
         )
+        return self._children
 
     def _members(self) -> Sequence[Any]:
         """Where children may go; a frozen node decides nothing."""
         members: Sequence[Any] = () if self.node.is_frozen else self.node.members()
         return members
 
-    def _check_all_travel(self, options: SupervisorOptions) -> None:
-        for spec in options.children:
-            self._travel.check(spec, f"start of child {spec.id!r}")
-        if options.child_template is not None:
-            self._travel.check(options.child_template, "child_template")
+    def _fit_to_travel(self, options: SupervisorOptions) -> SupervisorOptions:
+        """The options with arguments that can travel, and that no caller can change any more."""
+        children = [
+            self._travel.copy(spec, f"start of child {spec.id!r}") for spec in options.children
+        ]
+        template = options.child_template
+        if template is not None:
+            template = self._travel.copy(template, "child_template")
+        return replace(options, children=children, child_template=template)
 
     # ------------------------------------------------------------------ messages
 
@@ -109,7 +123,7 @@ class DistributedServer(SupervisorServer):
         match message:
             case ("start_child", child):
                 try:
-                    self._travel.check(child, "start_child")
+                    message = ("start_child", self._travel.copy(child, "start_child"))
                 except MessageSerializationError as error:
                     caller = self.caller
                     if caller is not None:
@@ -139,6 +153,9 @@ class DistributedServer(SupervisorServer):
             self._subscribers.discard(ref)
             self._monitors.pop(ref, None)
             return
+        key = self._monitors.get(ref)
+        if key is not None:
+            self._children.ended(key[0], ref, reason)
         super()._down(ref, reason)
 
 
@@ -164,6 +181,7 @@ class DistributedSupervisor:
         restart_intensity: RestartIntensity | None = None,
         auto_shutdown: AutoShutdown = defaults.AUTO_SHUTDOWN,
         node_failure_counts: NodeFailureCounts = defaults.NODE_FAILURE_COUNTS,
+        spawn_timeout: float = defaults.SPAWN_TIMEOUT,
         timeout: float | None = None,
     ) -> SupervisorHandle:
         """Start a supervisor on `node`; returns when all its children are up.
@@ -175,8 +193,9 @@ class DistributedSupervisor:
            `ChildStartError` with the cause, `NoAvailableNodeError`, or
            `DistributedBehaviorNotFoundError`. Nothing is left behind.
 
-        `timeout` bounds the whole start, in seconds (`InitTimeoutError`); None: no limit beyond
-        those of the children (10 s each).
+        `spawn_timeout`: seconds that one child's `init` may take; a host that is silent for longer
+        makes the start ``unknown``. `timeout` bounds the whole start, in seconds
+        (`InitTimeoutError`); None: no limit beyond those of the children.
         """
         options = SupervisorOptions(
             strategy=strategy,
@@ -186,6 +205,7 @@ class DistributedSupervisor:
             auto_shutdown=auto_shutdown,
             node_failure_counts=node_failure_counts,
             node_selector=node_selector,
+            spawn_timeout=spawn_timeout,
             name=name,
             distributed=True,
         )

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.current import handler_process
-from noex.runtime.errors import CallCycleError, NoexError, NoProcessError, ServerCrashedError
+from noex.runtime.errors import (
+    CallCycleError,
+    MessageSerializationError,
+    NoexError,
+    NoProcessError,
+    ServerCrashedError,
+)
 from noex.runtime.states import STARTING
 from noex.supervisor.direct_calls import call_uncopied
 from noex.supervisor.errors import DISTRIBUTED_ERRORS, LOCAL_ERRORS, ErrorFamily
@@ -76,7 +82,13 @@ class SupervisorHandle:
         `ChildStartError` (nothing is left behind), `NoAvailableNodeError`,
         `InvalidSimpleOneForOneError` for the wrong kind of argument.
         """
-        return await self._work("start_child", child, timeout)
+        try:
+            return await self._work("start_child", child, timeout)
+        except MessageSerializationError as error:
+            operation, path, reason = error.args
+            if operation != "call":
+                raise
+        raise MessageSerializationError("start_child", _path_of(path), reason)
 
     async def terminate_child(self, child_id: str, *, timeout: float | None = WORK_TIMEOUT) -> None:
         """Stop a child and remove it; when this returns, its process is gone.
@@ -228,3 +240,10 @@ class SupervisorHandle:
         process = handler_process()
         if process is not None and process.status == STARTING and process.parent == self.ref:
             raise CallCycleError(self.ref)
+
+
+def _path_of(path: str) -> str:
+    """A path in the request, as the caller knows it: ``args[0].conn`` of the child."""
+    if path.startswith("message[1]."):  # of a ChildSpec
+        return path.removeprefix("message[1].")
+    return path.replace("message[1]", "args", 1)

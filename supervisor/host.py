@@ -9,7 +9,7 @@ plain pair once it is true. ``("life_ended",)`` is a cast: it must be in the mai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from noex.registry.behaviors import BehaviorRegistry
@@ -58,6 +58,8 @@ class Host(GenServer[HostMachine]):
                 self._carry_out(state.stop_asked(self.caller, child, reason, shutdown))
             case ("count",):
                 return state.running, state
+            case ("is_zombie", ref):
+                return ref in self.kernel.zombies.values(), state
             case _:
                 raise InvalidOptionError("message", message, "no request of a host")
         return NoReply()
@@ -95,8 +97,10 @@ class Host(GenServer[HostMachine]):
                 case CancelStart(child):
                     if child in self._starts:
                         self._starts[child].cancel()
-                case StopProcess(_, ref, reason, shutdown):
-                    self.spawn_task(self._stop(ref, reason, shutdown))
+                case StopProcess(child, ref, reason, shutdown):
+                    # from its parent, whose order a child obeys even if it traps exits
+                    stop = stop_process(self.kernel, ref, child.owner, reason, shutdown)
+                    self.spawn_task(stop)
                 case Tell(asker, (verdict, value)):
                     asker.reply((verdict, value))
                 case WatchOwner(owner):
@@ -111,7 +115,7 @@ class Host(GenServer[HostMachine]):
                 self._behaviors.get(order.behavior, node_id),
                 order.args,
                 order.kwargs,
-                parent=self.ref,
+                parent=child.owner,
                 init_timeout=order.init_timeout,
                 fence=child.token,
                 terminate_timeout=_terminate_timeout(order.shutdown),
@@ -121,9 +125,6 @@ class Host(GenServer[HostMachine]):
         except Exception as error:
             return Outcome("failed", error)
         return Outcome("ignored") if ref is None else Outcome("started", ref)
-
-    def _stop(self, ref: Any, reason: Any, shutdown: Any) -> Coroutine[Any, Any, Any]:
-        return stop_process(self.kernel, ref, self.ref, reason, shutdown)
 
 
 def _terminate_timeout(shutdown: Any) -> float | None:

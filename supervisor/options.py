@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from math import inf
 from typing import Any, Final, Literal
 
 from noex.runtime.errors import InvalidChildSpecError, InvalidOptionError
@@ -39,6 +40,7 @@ class SupervisorOptions:
     - `node_failure_counts`: a node that goes down counts ``once`` in the restart window however
       many children it held, ``none``, or ``each`` (once per lost child that is restarted).
     - `node_selector`: placement of children that do not say it themselves.
+    - `spawn_timeout`: seconds for one child's start on another node.
     - `name`: of the supervisor's process; `distributed` chooses the family of errors.
     """
 
@@ -50,6 +52,7 @@ class SupervisorOptions:
     auto_shutdown: AutoShutdown = defaults.AUTO_SHUTDOWN
     node_failure_counts: NodeFailureCounts = defaults.NODE_FAILURE_COUNTS
     node_selector: NodeSelector = field(default=defaults.NODE_SELECTOR, hash=False)
+    spawn_timeout: float = defaults.SPAWN_TIMEOUT
     name: str | None = None
     distributed: bool = False
 
@@ -57,6 +60,7 @@ class SupervisorOptions:
         _one_of("strategy", self.strategy, STRATEGIES)
         _one_of("auto_shutdown", self.auto_shutdown, AUTO_SHUTDOWNS)
         _one_of("node_failure_counts", self.node_failure_counts, NODE_FAILURE_COUNTINGS)
+        _check_seconds("spawn_timeout", self.spawn_timeout)
         _check_name(self.name)
         _check_types(self)
         object.__setattr__(self, "children", tuple(self.children))
@@ -117,6 +121,12 @@ class SupervisorOptions:
 def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:
     if value not in legal:
         raise InvalidOptionError(name, value, "legal are " + ", ".join(legal))
+
+
+def _check_seconds(name: str, value: object) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < inf:  # type: ignore[operator]
+        raise InvalidOptionError(name, value, "it must be seconds, more than 0")
 
 
 def _check_name(name: object) -> None:

@@ -7,8 +7,8 @@ the child's behavior. Among those the selector decides:
   ``least_loaded``, so that the children of a dead node do not pile up on one survivor.
 - ``round_robin``: the node whose turn was longest ago, the oldest first. So it stays even when
   members come and go.
-- ``least_loaded``: the fewest processes, counting what was placed since the node last told its
-  count; ties by age.
+- ``least_loaded``: the fewest processes, counting starts under way and what was placed since the
+  node last told its count; ties by age.
 - ``random``; ``{"node": id}``; a callable or registered name, whose answer is checked.
 """
 
@@ -57,10 +57,11 @@ class Placement:
     _turns: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
     _recent: dict[str, list[float]] = field(default_factory=dict)
+    _under_way: dict[str, int] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
     def choose(self, wish: Wish, nodes: Sequence[Node], now: float) -> str:
-        """The id of the node that gets the child; it is remembered as placed there.
+        """The id of the node that gets the child; it is under way there until it has `settled`.
 
         Raises `DistributedBehaviorNotFoundError` when no member (or not the one asked for) can run
         the behavior, `NoAvailableNodeError` with the reason when those that can may not now, or
@@ -69,9 +70,11 @@ class Placement:
         _require_behavior(wish, nodes, self.local)
         eligible = [node for node in nodes if why_not(wish, node) is None]
         if not eligible:
-            raise NoAvailableNodeError(wish.child_id, _shown(wish.selector), _reasons(wish, nodes))
+            raise NoAvailableNodeError(
+                wish.child_id, shown_selector(wish.selector), _reasons(wish, nodes)
+            )
         chosen = self._select(wish, eligible, now)
-        self._remember(chosen, now)
+        self._remember(chosen)
         return chosen
 
     def choose_softly(self, wish: Wish, nodes: Sequence[Node], now: float) -> str:
@@ -87,7 +90,15 @@ class Placement:
         """A node is gone: its turns and loads are history."""
         self._turns.pop(node_id, None)
         self._recent.pop(node_id, None)
+        self._under_way.pop(node_id, None)
         self._counts.pop(node_id, None)
+
+    def settled(self, node_id: str, now: float) -> None:
+        """A start that was placed there has ended: it runs, and the node's next count has it."""
+        waiting = self._under_way.get(node_id, 0)
+        if waiting:
+            self._under_way[node_id] = waiting - 1
+            self._recent.setdefault(node_id, []).append(now)
 
     def _select(self, wish: Wish, eligible: list[Node], now: float) -> str:
         selector = wish.selector
@@ -111,36 +122,38 @@ class Placement:
             function = self.find_selector(function)
             if function is None:
                 reason = f"no selector is registered as {wish.selector!r} on {self.local}"
-                raise NoAvailableNodeError(wish.child_id, _shown(wish.selector), reason)
+                raise NoAvailableNodeError(wish.child_id, shown_selector(wish.selector), reason)
         try:
             answer = function(tuple(eligible), wish.child_id)
         except Exception as error:
             failed = NoAvailableNodeError(
-                wish.child_id, _shown(wish.selector), f"the selector raised {error!r}"
+                wish.child_id, shown_selector(wish.selector), f"the selector raised {error!r}"
             )
             raise failed from error
         if not isinstance(answer, str) or answer not in {node.id for node in eligible}:
             reason = f"the selector answered {answer!r}, which is none of the nodes it was given"
             cause = ValueError(reason)
-            raise NoAvailableNodeError(wish.child_id, _shown(wish.selector), reason) from cause
+            raise NoAvailableNodeError(
+                wish.child_id, shown_selector(wish.selector), reason
+            ) from cause
         return answer
 
     def _least_loaded(self, eligible: list[Node], now: float) -> str:
         return min(eligible, key=lambda node: self._load(node, now)).id
 
     def _load(self, node: Node, now: float) -> int:
-        """Its process count, and what was placed there since that count was told."""
+        """Its process count, what is under way to it, and what came since that count was told."""
         if self._counts.get(node.id) != node.process_count:
             self._counts[node.id] = node.process_count
             self._recent.pop(node.id, None)
         recent = [t for t in self._recent.get(node.id, ()) if now - t < PLACEMENT_MEMORY]
         self._recent[node.id] = recent
-        return node.process_count + len(recent)
+        return node.process_count + self._under_way.get(node.id, 0) + len(recent)
 
-    def _remember(self, node_id: str, now: float) -> None:
+    def _remember(self, node_id: str) -> None:
         self._turn += 1
         self._turns[node_id] = self._turn
-        self._recent.setdefault(node_id, []).append(now)
+        self._under_way[node_id] = self._under_way.get(node_id, 0) + 1
 
 
 def why_not(wish: Wish, node: Node) -> str | None:
@@ -172,7 +185,7 @@ def _reasons(wish: Wish, nodes: Sequence[Node]) -> str:
     return "; ".join(found[:5]) if found else "there is no member"
 
 
-def _shown(selector: Any) -> Any:
+def shown_selector(selector: Any) -> Any:
     """A selector as it can travel in an error: a bare callable by its name."""
     return (
         selector

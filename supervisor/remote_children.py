@@ -9,13 +9,13 @@ of that node's life, ends the doubt; a second copy is never started on silence a
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from noex.runtime.errors import (
     BehaviorNotFoundError,
     CallTimeoutError,
-    InitFailedError,
     NodeNotReachableError,
     NodeStoppedError,
     NoexError,
@@ -23,11 +23,13 @@ from noex.runtime.errors import (
     OverloadedError,
 )
 from noex.runtime.kernel import Kernel
-from noex.runtime.reasons import NOCONNECTION, NOPROC, SHUTDOWN
+from noex.runtime.reasons import KILLED, NOCONNECTION, NOPROC, SHUTDOWN, says
 from noex.runtime.ref import Ref
 from noex.supervisor import defaults
+from noex.supervisor.errors import NoAvailableNodeError
 from noex.supervisor.host import HOST
-from noex.supervisor.placement import Node, Placement, Wish
+from noex.supervisor.local import cause_of
+from noex.supervisor.placement import Node, Placement, Wish, shown_selector
 from noex.supervisor.strategy_actions import StartChild, StopChild
 from noex.supervisor.strategy_events import (
     ChildGone,
@@ -39,6 +41,7 @@ from noex.supervisor.strategy_events import (
 
 ANSWER_MARGIN: Final = 2.0  # seconds for the way, beyond what the host may take itself
 ASK_AGAIN: Final = 0.5  # seconds between two questions to a host that is silent
+KILLED_REMEMBERED: Final = 4096  # killed children, each asked about before it is started again
 
 _LIFE_OVER = (NodeNotReachableError, NoProcessError, NodeStoppedError)
 Report = Callable[[Event], None]
@@ -62,6 +65,8 @@ class RemoteChildren:
         placement: Placement,
         members: Callable[[], Sequence[Member]],
         default_selector: Any,
+        copy: Callable[[Any], Any],
+        spawn_timeout: float = defaults.SPAWN_TIMEOUT,
     ) -> None:
         self._kernel = kernel
         self._owner = owner
@@ -69,12 +74,16 @@ class RemoteChildren:
         self._placement = placement
         self._members = members
         self._default_selector = default_selector
+        self._copy = copy
+        self._spawn_timeout = spawn_timeout
         self._places: dict[tuple[str, int], tuple[str, int]] = {}
         self._starting: dict[tuple[str, int], StartChild] = {}
+        self._killed: OrderedDict[str, Ref[Any]] = OrderedDict()  # they may be zombies
 
     async def start(self, action: StartChild, report: Report) -> None:
         """Place and start a child; `report` the outcome."""
         try:
+            await self._refuse_beside_zombie(action)
             life = self._choose(action)
         except (NoexError, BehaviorNotFoundError) as error:
             report(StartFailed(action.child_id, action.generation, error, "no_node"))
@@ -83,6 +92,7 @@ class RemoteChildren:
         self._places[key], self._starting[key] = life, action
         final = await self._spawn(action, life, report)
         self._starting.pop(key, None)
+        self._placement.settled(life[0], self._kernel.clock.now())
         if not isinstance(final, StartSucceeded):
             self.forget(*key)
         report(final)
@@ -106,12 +116,47 @@ class RemoteChildren:
         if life is None and action.ref is not None:
             life = (action.ref.node_id, action.ref.incarnation)
         reason = NOPROC if life is None else await self._stop(life, action)
+        if action.ref is not None:
+            self.ended(action.child_id, action.ref, reason)
         self.forget(action.child_id, action.generation)
         return ChildGone(action.child_id, action.generation, reason)
 
     def forget(self, child_id: str, generation: int) -> None:
         """This generation is gone."""
         self._places.pop((child_id, generation), None)
+
+    def ended(self, child_id: str, ref: Ref[Any], reason: Any) -> None:
+        """A process of this child has ended. What was killed may still hold its thread."""
+        if says(reason, KILLED):
+            self._killed[child_id] = ref
+            self._killed.move_to_end(child_id)
+            if len(self._killed) > KILLED_REMEMBERED:
+                self._killed.popitem(last=False)
+
+    # ------------------------------------------------------------------ zombies
+
+    async def _refuse_beside_zombie(self, action: StartChild) -> None:
+        """A killed predecessor that still runs must not have a successor, on any node."""
+        spec, ref = action.spec, self._killed.get(action.child_id)
+        if ref is None or spec.replace_zombies:
+            return
+        found = await self._zombie(ref)
+        if found is None:
+            self._killed.pop(action.child_id, None)
+            return
+        reason = f"zombie: {ref} was killed {found}; replace_zombies=True starts a new one"
+        raise NoAvailableNodeError(action.child_id, shown_selector(spec.node_selector), reason)
+
+    async def _zombie(self, ref: Ref[Any]) -> str | None:
+        """Why `ref` has to be taken for a zombie; None: it is none (or its node's life is over)."""
+        life = (ref.node_id, ref.incarnation)
+        try:
+            still_runs = await self._ask(life, ("is_zombie", ref), ANSWER_MARGIN)
+        except _LIFE_OVER:
+            return None
+        except (CallTimeoutError, OverloadedError):
+            return f"and {ref.node_id} does not say whether its code still runs"
+        return "but its code still runs" if still_runs else None
 
     # ------------------------------------------------------------------ placing
 
@@ -135,11 +180,12 @@ class RemoteChildren:
         return await host.call(request, timeout=timeout)
 
     async def _spawn(self, action: StartChild, life: tuple[str, int], report: Report) -> Event:
-        request = self._spawn_request(action)
+        request = self._spawn_request(action, life)
         silent = False
+        patience = self._spawn_timeout + min(ANSWER_MARGIN, self._spawn_timeout)
         while True:
             try:
-                answer = await self._ask(life, request, defaults.SPAWN_TIMEOUT + ANSWER_MARGIN)
+                answer = await self._ask(life, request, patience)
                 return self._outcome(action, life, *answer)
             except _LIFE_OVER as error:
                 return self._failed(action, life, error, "node_lost")
@@ -154,14 +200,18 @@ class RemoteChildren:
                 return self._failed(action, life, error, "init")
             await asyncio.sleep(ASK_AGAIN)
 
-    def _spawn_request(self, action: StartChild) -> tuple[Any, ...]:
+    def _spawn_request(self, action: StartChild, life: tuple[str, int]) -> tuple[Any, ...]:
         spec = action.spec
+        args, kwargs = tuple(spec.args), dict(spec.kwargs)
+        if life[0] == self._kernel.node_id and (args or kwargs):
+            # what a child does to its arguments must not reach its restart, here as elsewhere
+            args, kwargs = self._copy((args, kwargs))
         order = (
             spec.behavior,
-            tuple(spec.args),
-            dict(spec.kwargs),
+            args,
+            kwargs,
             spec.shutdown,
-            defaults.SPAWN_TIMEOUT,
+            self._spawn_timeout,
         )
         token = (self._term, action.generation)
         return ("spawn", self._owner, action.child_id, token, order)
@@ -178,13 +228,11 @@ class RemoteChildren:
         if isinstance(value, BehaviorNotFoundError):  # advertised, but gone: others may have it
             return self._failed(action, life, value, "node_lost")
         if not isinstance(value, Exception):
-            cause = value
-            value = InitFailedError(str(action.spec.behavior))
-            value.__cause__ = InterruptedError(f"it ended during its start, reason {cause!r}")
-        return self._failed(action, life, value, "init")
+            value = InterruptedError(f"it ended during its start, reason {value!r}")
+        return self._failed(action, life, cause_of(value), "init")
 
     def _failed(
-        self, action: StartChild, life: tuple[str, int], error: Exception, kind: Any
+        self, action: StartChild, life: tuple[str, int], error: BaseException, kind: Any
     ) -> StartFailed:
         return StartFailed(action.child_id, action.generation, error, kind, life[0], life[1])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
@@ -36,20 +38,32 @@ for _cls in (
     register(_cls)
 
 
+C = TypeVar("C", ChildSpec, ChildTemplate, Sequence[Any])
+
+
 class TravelCheck:
     """Whether a child's arguments can travel: asked when it is given, not at its failover."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._codec = Codec(refs=RefBinding(kernel, Ref))
 
-    def check(self, child: Any, operation: str) -> None:
-        """Raise `MessageSerializationError` that names the path, as ``args[0].conn``."""
-        if isinstance(child, ChildSpec | ChildTemplate):
-            self._encode(tuple(child.args), operation, "args")
-            self._encode(dict(child.kwargs), operation, "kwargs")
-        else:
-            self._encode(child, operation, "args")
+    def copy(self, child: C, operation: str) -> C:
+        """`child` with arguments of its own, which nobody else can change.
 
-    def _encode(self, value: Any, operation: str, root: str) -> None:
-        if value:
-            self._codec.encode(value, operation=operation, root=root)
+        Raises `MessageSerializationError` that names the path, as ``args[0].conn``.
+        """
+        if not isinstance(child, ChildSpec | ChildTemplate):
+            arguments: C = self._copied(child, operation, "args")
+            return arguments
+        args = self._copied(tuple(child.args), operation, "args")
+        kwargs = self._copied(dict(child.kwargs), operation, "kwargs")
+        return replace(child, args=args, kwargs=kwargs)
+
+    def copy_value(self, value: Any) -> Any:
+        """As if it came from another node."""
+        return self._codec.decode(self._codec.encode(value))
+
+    def _copied(self, value: Any, operation: str, root: str) -> Any:
+        if not value:
+            return value
+        return self._codec.decode(self._codec.encode(value, operation=operation, root=root))

@@ -64,7 +64,8 @@ async def until(condition: Callable[[], Any], what: str, timeout: float = DEADLI
 class Worker(GenServer[Any]):
     """Holds its args, answers, and ends as it is told."""
 
-    ended: ClassVar[list[tuple[str, Any, Any]]] = []  # (node id, args, reason), in the order of the ends
+    # (node id, args, reason), in the order of the ends
+    ended: ClassVar[list[tuple[str, Any, Any]]] = []
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
         return (args, kwargs) if kwargs else args
@@ -183,6 +184,7 @@ class Trio:
 async def trio(count: int = 3, **classes: Any) -> AsyncIterator[Trio]:
     """`count` nodes named a, b, c, ... with behavior ``worker`` and the given `classes`."""
     async with AsyncExitStack() as stack:
+        Worker.ended.clear()
         group = Trio(classes)
         stack.push_async_callback(group.close)
         for name in "abcdefgh"[:count]:
