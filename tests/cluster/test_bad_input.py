@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from arena import Arena, arena, until
+from arena import Arena, Stage, arena, until
 
 from noex import Node, PortInUseError
 from noex.registry.behaviors import BehaviorRegistry
@@ -198,30 +198,30 @@ def send_foreign_frames(ports: dict[str, int]) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("kind", ["noise", "http", "greeting then noise", "zmq of another kind"])
-def test_strangers_at_the_ports_cost_the_node_nothing(kind: str) -> None:
+def test_strangers_at_the_ports_cost_the_node_nothing(stage: Stage, kind: str) -> None:
     """Case 176: not its peers, not its processes, not a file descriptor, hardly a log line."""
     data = {"noise": NOISE, "http": HTTP, "greeting then noise": ZMTP_GREETING + NOISE}
 
     async def main() -> None:
-        async with arena(2) as here:
-            echo, ports = await here.echo("n1", 1), ports_of(here, "n1")
-            neighbour = await here.echo("n2")
-            assert await neighbour.call(("relay", echo, "up", 5.0)) == "up"
-            pid, log_before = here.cluster["n1"].pid, here.cluster["n1"].log()
-            files = len(open_files(pid))
-            if kind in data:
-                await asyncio.gather(
-                    *(intrude(port, data[kind]) for port in ports.values() for _ in range(20))
-                )
-            else:
-                await asyncio.to_thread(send_foreign_frames, ports)
-            assert await echo.call("args") == (1,)
-            assert await neighbour.call(("relay", echo, "up", 5.0)) == "up"
-            await until(lambda: len(open_files(pid)) <= files, "the strangers' sockets are closed")
-            assert here.happened("NodeDown", "n1") == []
-            assert here.happened("NodeBusy", "n1") == []
-            lines = here.cluster["n1"].log()[len(log_before) :].splitlines()
-            assert len(lines) <= len(ports), lines  # one for each port at most
-            assert not any("exception" in line for line in lines)
+        here = stage.here
+        echo, ports = await here.echo("n1", 1), ports_of(here, "n1")
+        neighbour = await here.echo("n2")
+        assert await neighbour.call(("relay", echo, "up", 5.0)) == "up"
+        pid, log_before = here.cluster["n1"].pid, here.cluster["n1"].log()
+        files = len(open_files(pid))
+        if kind in data:
+            await asyncio.gather(
+                *(intrude(port, data[kind]) for port in ports.values() for _ in range(20))
+            )
+        else:
+            await asyncio.to_thread(send_foreign_frames, ports)
+        assert await echo.call("args") == (1,)
+        assert await neighbour.call(("relay", echo, "up", 5.0)) == "up"
+        await until(lambda: len(open_files(pid)) <= files, "the strangers' sockets are closed")
+        assert here.happened("NodeDown", "n1") == []
+        assert here.happened("NodeBusy", "n1") == []
+        lines = here.cluster["n1"].log()[len(log_before) :].splitlines()
+        assert len(lines) <= len(ports), lines  # one for each port at most
+        assert not any("exception" in line for line in lines)
 
-    asyncio.run(main())
+    stage.run(main())
