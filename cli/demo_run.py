@@ -8,7 +8,8 @@ It counts nothing itself. One feeder per child gives the child one chunk at a ti
 When a step fails because the child's node was lost, the feeder waits for the child's next process
 and gives it the same chunk. The kill falls between the two steps of a child on the victim, so
 that at least this chunk is lost for certain. Until then the others leave one chunk for each child
-on the victim: all of these have work to do again when they are up elsewhere.
+on the victim, which is set aside for it at the kill: all of these have work when they are up
+elsewhere.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Coordinator:
         self._say = say
         self._queue = deque(range(len(chunks)))
         self._holding: dict[str, int] = {}  # child -> the chunk that it has not acknowledged
+        self._taken: dict[str, int] = {}  # of these, what the child has said it took
+        self._set_aside: dict[str, int] = {}  # for lost children that held nothing
         self._changed = asyncio.Event()
         self.figures = Figures()
 
@@ -111,9 +114,10 @@ class Coordinator:
     async def _feed(self, child: str) -> None:
         while True:
             await self._until(lambda: self._may_take(child), None)
-            if not self._queue:
+            number = self._next_chunk(child)
+            if number is None:
                 return
-            number = self._holding[child] = self._queue.popleft()
+            self._holding[child] = number
             answer = await self._work(child, number)
             del self._holding[child]
             self._acknowledge(child, number, answer)
@@ -123,6 +127,11 @@ class Coordinator:
         if self.figures.killed_at is not None or self._is_on_victim(child):
             return True
         return len(self._queue) > sum(map(self._is_on_victim, self._refs))
+
+    def _next_chunk(self, child: str) -> int | None:
+        if child in self._set_aside:
+            return self._set_aside.pop(child)
+        return self._queue.popleft() if self._queue else None
 
     def _is_on_victim(self, child: str) -> bool:
         return bool(self._refs[child].node_id == self._victim)
@@ -134,10 +143,13 @@ class Coordinator:
             try:
                 take = ("take", number, self._chunks[number])
                 await ref.call(take, timeout=CALL_TIMEOUT)
+                self._taken[child] = number
                 self._perhaps_kill(child)
                 answer = await ref.call(("fetch", number), timeout=CALL_TIMEOUT)
+                del self._taken[child]
                 return {**answer, "node": ref.node_id}
             except LOST:
+                self._taken.pop(child, None)
                 self.figures.handed_out_again.append(number)
                 await self._next_process(child, ref)
 
@@ -146,11 +158,13 @@ class Coordinator:
         done = len(figures.acknowledged)
         if figures.killed_at is None and self._is_on_victim(child) and done >= self._kill_after:
             there = [each for each in self._refs if self._is_on_victim(each)]
-            figures.held_at_kill = {c: self._holding[c] for c in there if c in self._holding}
+            figures.held_at_kill = {c: self._taken[c] for c in there if c in self._taken}
             figures.killed_at = time.monotonic()
             self._kill()
             for each in there:
                 figures.moves[each] = Move(each, self._victim, figures.killed_at)
+                if each not in self._holding:
+                    self._set_aside[each] = self._queue.popleft()
             self._notify()
 
     def _acknowledge(self, child: str, number: int, answer: dict[str, Any]) -> None:
