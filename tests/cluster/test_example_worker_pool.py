@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
+
+from noex.transport.ports import choose_ports
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "worker_pool.py"
 DEADLINE = 30.0
@@ -50,17 +51,9 @@ class Program:
         return self.process.returncode
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def test_the_worker_pool_example_survives_the_kill_of_a_worker_node():
     async def main():
-        one, two, three = free_ports(3)
+        one, two, three = choose_ports(3)
         first, second = f"worker1@127.0.0.1:{one}", f"worker2@127.0.0.1:{two}"
         seeds = ["--seed", first, "--seed", second]
         async with Program(first) as worker1, Program(second, "--seed", first) as worker2:
@@ -89,7 +82,7 @@ def test_the_worker_pool_example_survives_the_kill_of_a_worker_node():
 
 def test_the_example_goes_through_all_steps_at_once():
     async def main():
-        (port,) = free_ports(1)
+        (port,) = choose_ports(1)
         program = Program(f"solo@127.0.0.1:{port}", "--supervise", "--once")
         async with program:
             assert await program.ends() == 0

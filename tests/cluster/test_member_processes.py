@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 from member_process import MemberProcess
@@ -13,19 +11,11 @@ from member_process import MemberProcess
 pytestmark = pytest.mark.slow
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 class Trio:
     """Three members."""
 
     def __init__(self) -> None:
-        names = zip("abc", free_ports(3), strict=True)
+        names = zip("abc", choose_ports(3), strict=True)
         self.ids = [f"{name}@127.0.0.1:{port}" for name, port in names]
         self.processes = {node_id: self.launch(node_id) for node_id in self.ids}
 
