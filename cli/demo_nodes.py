@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Any, Final
 
 from noex.cli import demo_single
+from noex.transport.ports import choose_ports
 
 START_TIMEOUT: Final = 60.0  # four Pythons start at once, perhaps on a busy machine
 STOP_TIMEOUT: Final = 5.0
@@ -149,17 +148,8 @@ class SingleProgram(Program):
         return result
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that are free now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def make_nodes(names: Iterable[str]) -> list[NodeProgram]:
     """Nodes of these names that have each other as seeds."""
     names = list(names)
-    ids = [f"{n}@127.0.0.1:{port}" for n, port in zip(names, free_ports(len(names)), strict=True)]
+    ids = [f"{n}@127.0.0.1:{port}" for n, port in zip(names, choose_ports(len(names)), strict=True)]
     return [NodeProgram(node_id, [other for other in ids if other != node_id]) for node_id in ids]

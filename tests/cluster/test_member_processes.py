@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from member_process import MemberProcess
 
+from noex.transport.ports import choose_ports
+
 pytestmark = pytest.mark.slow
 
 

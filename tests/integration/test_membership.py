@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 
@@ -17,18 +16,9 @@ from noex.cluster.view import View
 from noex.runtime.clock import SystemClock
 from noex.runtime.incarnation import make_incarnation
 from noex.transport.control import ControlLane, ControlSettings, LinkDown
+from noex.transport.ports import choose_ports
 
 FAST = ControlSettings(pulse_interval=0.1, heartbeat_interval=0.2, heartbeat_timeout=0.6)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class Peer:
@@ -129,7 +119,7 @@ def cluster(test: Callable[[list[Peer]], Awaitable[None]]) -> None:
     """Run `test` on three nodes that have formed a cluster, and stop whatever runs then."""
 
     async def main() -> None:
-        ports = free_ports(3)
+        ports = choose_ports(3)
         seeds = [f"{name}@127.0.0.1:{port}" for name, port in zip("abc", ports, strict=True)]
         peers = [Peer(name, port, seeds) for name, port in zip("abc", ports, strict=True)]
         await asyncio.gather(*(peer.start() for peer in peers))
@@ -157,7 +147,7 @@ def test_three_that_start_together_form_one_cluster_in_about_a_second() -> None:
 
 def test_a_node_without_seeds_founds_at_once() -> None:
     async def main() -> None:
-        peer = await Peer("a", free_ports(1)[0], []).start()
+        peer = await Peer("a", choose_ports(1)[0], []).start()
         try:
             view = await peer.membership.joined(2.0)
             assert [m.uid for m in view.members] == [(peer.node_id, peer.incarnation)]
@@ -234,7 +224,7 @@ def test_draining_is_seen_by_all() -> None:
 
 def test_two_that_were_founded_apart_become_one_when_they_meet() -> None:
     async def main() -> None:
-        ports = free_ports(2)
+        ports = choose_ports(2)
         a = await Peer("a", ports[0], []).start()
         b = Peer("b", ports[1], [a.node_id], ClusterSettings(alone_after=1.0))
         dial = b.lane.connect
@@ -289,7 +279,7 @@ def test_a_seed_that_is_no_node_costs_a_log_line_and_no_more(
     async def main() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         web = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        nobody, port = free_ports(2)
+        nobody, port = choose_ports(2)
         peer = Peer("a", port, [web, f"b@127.0.0.1:{nobody}"], ClusterSettings(alone_after=0.4))
         await peer.start()
         try:
@@ -308,7 +298,7 @@ def test_a_seed_that_is_no_node_costs_a_log_line_and_no_more(
 
 def test_nodes_of_two_cluster_names_stay_apart(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        ports = free_ports(2)
+        ports = choose_ports(2)
         seeds = [f"a@127.0.0.1:{ports[0]}", f"b@127.0.0.1:{ports[1]}"]
         a = Peer("a", ports[0], seeds, ClusterSettings(cluster="red", alone_after=0.4))
         b = Peer("b", ports[1], seeds, ClusterSettings(cluster="blue", alone_after=0.4))
@@ -326,7 +316,7 @@ def test_nodes_of_two_cluster_names_stay_apart(caplog: pytest.LogCaptureFixture)
 
 def test_an_admin_request_from_outside_is_answered() -> None:
     async def main() -> None:
-        peer = await Peer("a", free_ports(1)[0], []).start()
+        peer = await Peer("a", choose_ports(1)[0], []).start()
         answers: list[bytes] = []
         lane = ControlLane(
             node_id="cli@127.0.0.1:0",

@@ -34,6 +34,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from noex.runtime.node_id import parse_node_id
+from noex.transport.ports import choose_ports
 
 END_TIMEOUT: Final = 10.0
 LOG_TAIL: Final = 4000  # characters of a log that an error shows
@@ -69,6 +70,11 @@ class NodeProcess:
         if self._process is None:
             raise NodeProcessError(f"{self.node_id} has not been launched")
         return self._process.pid
+
+    @property
+    def next_pid(self) -> int | None:
+        """The pid of the process that was prepared for its next life."""
+        return None if self._next is None else self._next.pid
 
     @property
     def is_running(self) -> bool:
@@ -237,6 +243,8 @@ class ProcessCluster:
 
     async def add(self, name: str, *, port: int = 0) -> NodeProcess:
         """Start one more node and wait until it is a member. `port` 0: a free one is chosen."""
+        # Not one that the system hands out: after a kill it could hand it to somebody else.
+        port = port or choose_ports(1)[0]
         parse_node_id(node_id := f"{name}@127.0.0.1:{port}")
         if name in self._nodes:
             raise NodeProcessError(f"there is a node {name} already; use restart")
