@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from noex.cluster.info import NodeInfo
@@ -99,3 +100,11 @@ async def eventually(
         assert asyncio.get_running_loop().time() < deadline, f"still {answer} after {limit:g} s"
         await asyncio.sleep(0.01)
     return answer
+
+
+def process_state(pid: int) -> str:
+    """The state of a process as the system shows it (``T``: stopped, ``Z``: a zombie)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
