@@ -12,6 +12,7 @@ from noex.runtime.current import handler_process
 from noex.runtime.errors import (
     CallCycleError,
     MessageSerializationError,
+    NodeNotReachableError,
     NoexError,
     NoProcessError,
     ServerCrashedError,
@@ -218,6 +219,10 @@ class SupervisorHandle:
             return await call_supervisor(self.ref, message, timeout, self.distributed)
         except (NoProcessError, ServerCrashedError) as error:
             if error.args[0] != self.ref:  # an error of a child, as an answer
+                raise
+            gone, cause = self._gone(error)
+        except NodeNotReachableError as error:
+            if error.args[0] != self.node_id:
                 raise
             gone, cause = self._gone(error)
         raise gone from cause
