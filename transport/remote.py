@@ -93,7 +93,9 @@ class RemoteOperations:
 
     def signal(self, peer: Peer, data: bytes) -> None:
         """Post what must arrive. Only a peer that reads nothing for long can have it dropped."""
-        if not self._post(peer.uid, data, signal=True) and self._throttle.allows(peer.uid):
+        if self._post(peer.uid, data, signal=True) or self.peers.get(peer.node_id) is not peer:
+            return  # to a life that has ended nothing is owed
+        if self._throttle.allows(peer.uid):
             self.kernel.log.error("signal_dropped", peer=peer.node_id, bytes=len(data))
 
     def _peer_of(self, ref: Ref[Any]) -> Peer | None:
