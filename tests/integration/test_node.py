@@ -33,6 +33,7 @@ from noex import (
     ServerCrashedError,
 )
 from noex.runtime.errors import BehaviorNotFoundError
+from noex.transport.ports import choose_ports
 
 
 class Watcher(GenServer[list[Any]]):
@@ -459,8 +460,8 @@ async def test_the_last_messages_of_a_node_that_leaves_arrive_before_node_down()
 # Case 167.
 @run_async
 async def test_a_quick_restart_under_the_same_id_gives_down_then_up() -> None:
-    async with trio(2) as nodes:
-        b = nodes.b
+    async with trio(1) as nodes:
+        b = await nodes.add("b", port=choose_ports(1)[0])
         events = nodes.a.events()
         await nodes.kill(b)
         again = Node(b.id, seeds=[nodes.a.id], behaviors=behaviors(), membership=FAST)
@@ -484,8 +485,8 @@ async def test_a_quick_restart_under_the_same_id_gives_down_then_up() -> None:
 # Case 173.
 @run_async
 async def test_a_ref_of_an_earlier_life_never_reaches_the_new_one() -> None:
-    async with trio(2) as nodes:
-        b = nodes.b
+    async with trio(1) as nodes:
+        b = await nodes.add("b", port=choose_ports(1)[0])
         stale = await nodes.a.spawn("worker", "old", on=b.id)
         named = nodes.a.ref("w", on=b.id)
         await nodes.lose(b)

@@ -96,11 +96,11 @@ def behaviors(**classes: type[GenServer[Any]]) -> BehaviorRegistry:
 
 
 async def start_node(
-    name: str, seeds: Iterable[Node] = (), *, classes: Any = None, **options: Any
+    name: str, seeds: Iterable[Node] = (), *, port: int = 0, classes: Any = None, **options: Any
 ) -> Node:
     """One node, fast to join; `classes` are behaviors besides `worker`."""
     node = Node(
-        f"{name}@127.0.0.1:0",
+        f"{name}@127.0.0.1:{port}",
         seeds=[seed.id for seed in seeds],
         behaviors=behaviors(**(classes or {})),
         **{"membership": FAST, "drain_timeout": 5.0, **options},
