@@ -170,6 +170,11 @@ class Journal:
         for number, fault in enumerate(faults, known):
             (folder / f"{child}.{number:04d}.{fault}").touch()
 
+    def mend(self) -> None:
+        """No start fails any more."""
+        for path in Path(f"{self.path}.faults").glob("*"):
+            path.unlink(missing_ok=True)
+
 
 @behavior("boss")
 class Boss(GenServer[Any]):
