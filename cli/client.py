@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from typing import Any
 
@@ -14,7 +15,8 @@ import zmq
 
 from noex.cluster import messages
 from noex.cluster.messages import Admin, AdminReply, BadControlMessageError, Envelope
-from noex.runtime.node_id import parse_node_id
+from noex.runtime.errors import InvalidNodeIdError
+from noex.runtime.node_id import NodeAddress, parse_node_id
 from noex.transport import control_frames
 from noex.transport.control_frames import BadControlFrameError
 
@@ -32,16 +34,29 @@ def ask(node_id: str, command: str, *, timeout: float = 3.0) -> dict[str, Any]:
 
     Raises `InvalidNodeIdError`, `NoAnswerError` after `timeout` seconds, `RefusedError`.
     """
-    endpoint = parse_node_id(node_id).endpoint
+    address = parse_node_id(node_id)
+    if address.port == 0:
+        raise InvalidNodeIdError(node_id, "a running node has a port")
+    _try_to_connect(address, timeout)
+    endpoint = address.endpoint
     request = int.from_bytes(os.urandom(4), "big")
     with zmq.Context() as context:
         context.linger = 0
-        with context.socket(zmq.DEALER) as socket:
-            socket.set(zmq.IPV6, 1)
-            socket.set(zmq.MAXMSGSIZE, 16 * 1024 * 1024)
-            socket.connect(endpoint)
-            socket.send(_question(request, command))
-            return _await_answer(socket, request, node_id, timeout)
+        with context.socket(zmq.DEALER) as dealer:
+            dealer.set(zmq.IPV6, 1)
+            dealer.set(zmq.MAXMSGSIZE, 16 * 1024 * 1024)
+            dealer.connect(endpoint)
+            dealer.send(_question(request, command))
+            return _await_answer(dealer, request, node_id, timeout)
+
+
+def _try_to_connect(address: NodeAddress, timeout: float) -> None:
+    """ZeroMQ would try again until the time is over; this says at once why nobody can answer."""
+    try:
+        socket.create_connection((address.host.strip("[]"), address.port), timeout).close()
+    except OSError as error:
+        text = f"cannot connect to {address}: {error.strerror or error}; is the node running?"
+        raise NoAnswerError(text) from error
 
 
 def _question(request: int, command: str) -> bytes:
@@ -52,15 +67,15 @@ def _question(request: int, command: str) -> bytes:
 
 
 def _await_answer(
-    socket: zmq.Socket[bytes], request: int, node_id: str, timeout: float
+    dealer: zmq.Socket[bytes], request: int, node_id: str, timeout: float
 ) -> dict[str, Any]:
     end = time.monotonic() + timeout
     while True:
         left_ms = int((end - time.monotonic()) * 1000)
-        if left_ms <= 0 or not socket.poll(left_ms):
+        if left_ms <= 0 or not dealer.poll(left_ms):
             text = f"{node_id} did not answer within {timeout:g} s; is it running, and a noex node?"
             raise NoAnswerError(text)
-        reply = _reply_in(socket.recv(), request)
+        reply = _reply_in(dealer.recv(), request)
         if reply is None:
             continue
         answer: dict[str, Any] = json.loads(reply.value)

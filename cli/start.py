@@ -10,7 +10,8 @@ import asyncio
 import importlib
 import os
 import sys
-from typing import Any, Final
+import traceback
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -18,8 +19,10 @@ from noex.cli import logs
 from noex.cli.signals import on_stop_signals
 from noex.config import NodeConfig
 from noex.node import Node
-from noex.runtime.errors import NoexError
+from noex.runtime.errors import InsecureBindError, NoexError
 
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
 FORCED: Final = 130
 
 
@@ -140,11 +143,22 @@ def command(
     logs.configure(log_level, log_json)
     try:
         config = NodeConfig(node_id=node_id, **options)
-        _import_behaviors(behaviors)
+    except NoexError as error:
+        _fail(WRONG_USAGE, error)
+    _import_behaviors(behaviors)
+    try:
         asyncio.run(_serve(config, until_stdin_closes=until_stdin_closes))
-    except (NoexError, OSError, ImportError, TimeoutError) as error:
-        click.echo(f"noex-node: {error}", err=True)
-        sys.exit(1)
+    except (NoexError, OSError, TimeoutError) as error:
+        _fail(FAILED, error)
+
+
+def _fail(status: int, error: BaseException | str) -> NoReturn:
+    """Say it in one line, and end."""
+    text = str(error)
+    if isinstance(error, InsecureBindError):
+        text += " (--insecure)"
+    click.echo(f"noex-node: {text}", err=True)
+    sys.exit(status)
 
 
 def _import_behaviors(modules: tuple[str, ...]) -> None:
@@ -154,9 +168,23 @@ def _import_behaviors(modules: tuple[str, ...]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            text = f"--behaviors {module}: {error}; name a module that Python can import from here"
-            raise ImportError(text) from error
+        except Exception as error:  # a user's module may raise anything
+            _fail(FAILED, f"--behaviors {module}: {_reason(module, error)}")
+
+
+def _reason(module: str, error: Exception) -> str:
+    is_missing = isinstance(error, ModuleNotFoundError | TypeError) and error.__traceback__
+    if is_missing and not _frames_in_user_code(error):
+        return f"{error}; name a module that Python can import from here, as package.module"
+    where = _frames_in_user_code(error)
+    place = f' (File "{where[-1].filename}", line {where[-1].lineno})' if where else ""
+    return f"importing it raised {type(error).__name__}: {error}{place}; mend it, or leave it out"
+
+
+def _frames_in_user_code(error: Exception) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = (__file__, importlib.__file__)
+    return [f for f in frames if f.filename not in ours and not f.filename.startswith("<frozen")]
 
 
 async def _serve(config: NodeConfig, *, until_stdin_closes: bool) -> None:

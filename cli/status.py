@@ -17,13 +17,19 @@ NO_ANSWER = 3
 @click.command("status")
 @click.argument("node_id", envvar="NOEX_NODE_ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--timeout", type=float, default=3.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Seconds to wait.",
+)
 def command(node_id: str, as_json: bool, timeout: float) -> None:
     """Ask the node NODE_ID (name@host:port) for its status."""
     try:
         status = ask(node_id, "status", timeout=timeout)
     except InvalidNodeIdError as error:
-        raise click.BadParameter(str(error)) from error
+        raise click.BadParameter(str(error), param_hint="NODE_ID") from error
     except NoAnswerError as error:
         click.echo(f"noex-node: {error}", err=True)
         sys.exit(NO_ANSWER)
