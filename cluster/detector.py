@@ -249,10 +249,15 @@ class Detector:
 
     # -- time -----------------------------------------------------------------------------------
 
+    def is_late(self, now: float) -> bool:
+        """Whether the next `look` will notice that this node was stalled."""
+        return now - self._looked_at > self._settings.stall_after
+
     def look(self, now: float) -> list[Finding]:
         """Say first, at every event, that it is `now`: notices that this node was stalled."""
+        was_stalled = self.is_late(now)
         gap, self._looked_at = now - self._looked_at, now
-        if gap <= self._settings.stall_after:
+        if not was_stalled:
             return []
         self._withhold_until = now + self._settings.stall_grace
         self._verdicts = None

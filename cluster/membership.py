@@ -189,6 +189,14 @@ class Membership:
         """Whether this side may decide nothing. The present decider never says so."""
         return False
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether this life may have ended unnoticed: nothing of other nodes is to be handled."""
+        views = self._views
+        if views is not None and views.detector.is_late(self._clock.now()):
+            self._feed(ev.Tick(int(self._clock.wall() * 1000), self._chance()))
+        return views is self._views and views is not None and bool(views.doubt)
+
     def member(self, node_id: str) -> Member | None:
         """The life of a node that is a member."""
         return self.view.find_node(node_id) if self.view else None

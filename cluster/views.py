@@ -29,6 +29,7 @@ from noex.cluster.admission import Door, TurnAway
 from noex.cluster.contacts import REMEMBERED, Contacts
 from noex.cluster.decider import Ballot, Leader
 from noex.cluster.detector import Detector, Finding, Stalled
+from noex.cluster.doubt import Doubt
 from noex.cluster.events import Address, Effect, EndOfLife, Event
 from noex.cluster.joining import Joining
 from noex.cluster.leaving import Leaving
@@ -81,6 +82,7 @@ class Views:
         self._wall_ms = 0
         self._links.soon()
         self._out = Outbox(me.uid, settings.cluster)
+        self.doubt = Doubt(me.uid, self._out, settings, self._greet, self._welcome)
 
     # -- the one entrance -----------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Views:
         """Take one event; returns what to do, in order."""
         if self._ended:
             return []
-        self._find(self.detector.look(now))
+        self._find(self.detector.look(now), now)
         self._take(event, now)
         if not self._ended:
             self._seek(now)
@@ -196,6 +198,7 @@ class Views:
                 if view is not None:
                     self._view_seen(view, message.sender, address, now)
                 self._joiner_heard(phase, peer, joiners, now)
+                self.doubt.welcomed(message, self.view)
             case wire.Join(member, relayed):
                 self._join_wanted(address, member, relayed, now)
             case wire.Refused(uid, reason, highest):
@@ -210,10 +213,14 @@ class Views:
                     self._out.send(address, wire.Ack())
 
     def _hello(self, address: Address, message: Envelope, now: float) -> None:
+        if self.doubt.defers(message.sender, address, self.view, now):
+            return
         same = (message.lineage, message.epoch, message.digest) == self.standing
-        view = None if same else self.view
-        if view is not None:
+        if not same and self.view is not None:
             self._out.told(message.sender, now)
+        self._welcome(address, None if same else self.view)
+
+    def _welcome(self, address: Address, view: View | None = None) -> None:
         self._out.send(address, wire.Welcome(self.phase, self.me, self._joining.known, view))
 
     def _joiner_heard(
@@ -271,21 +278,15 @@ class Views:
             self._out.add(ev.Note("warning", "seed_does_not_answer", {"seed": endpoint}))
         for turned_away in self._door.tick(now):
             self._turn_away(turned_away)
-        self._find(self.detector.tick(now))
+        self._find(self.detector.tick(now), now)
+        self.doubt.look(self.view, now)
 
-    def _find(self, findings: list[Finding]) -> None:
+    def _find(self, findings: list[Finding], now: float) -> None:
         for finding in findings:
             if isinstance(finding, Stalled):
-                self._stalled(finding)
+                self.doubt.begin(finding.gap, self.view, now)
             else:
                 self._out.add(finding)
-
-    def _stalled(self, stalled: Stalled) -> None:
-        """Ask the others what has become of us, before anything else."""
-        self._out.add(ev.Note("warning", "node_was_stalled", {"seconds": round(stalled.gap, 3)}))
-        if self.view is not None:
-            for member in self._others(self.view):
-                self._greet(member.control_endpoint)
 
     # -- joining (the side that wants in) -------------------------------------------------------
 
@@ -400,6 +401,7 @@ class Views:
             self._leaving.exit_view = later
             self._out.publish(later, later.members)
             return
+        self.doubt.end()
         self._apply(later, now)
         self._out.publish(later, self._others(later))
         for address in farewells:

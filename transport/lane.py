@@ -35,6 +35,7 @@ OnTrouble = Callable[[Uid, str], None]
 _SLICE_BATCHES: Final = 64
 _SLICE_BYTES: Final = 1024 * 1024
 _FAREWELL: Final = 0.02
+_HOLD_PAUSE: Final = 0.01  # seconds between two looks at `holds`
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
@@ -45,7 +46,8 @@ class UserLane:
     `on_messages(uid, messages)`: a batch of one life, in order; it must not block. `on_trouble(uid,
     text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
     done. `context`: one to share; otherwise the lane has its own. `secure(socket, is_server)`: sets
-    security options on each socket before it binds or connects.
+    security options on each socket before it binds or connects. `holds()`: while it is true,
+    nothing is read; it is asked before each read.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class UserLane:
         settings: LaneSettings | None = None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         secure: Callable[[zmq.Socket[bytes], bool], None] | None = None,
+        holds: Callable[[], bool] | None = None,
     ) -> None:
         self.node_id, self.incarnation = node_id, incarnation
         self.host, self.port, self.cluster = host, port, cluster
@@ -68,6 +71,7 @@ class UserLane:
         self._max_message = self.settings.max_message
         self._on_messages, self._on_trouble = on_messages, on_trouble
         self._secure = secure
+        self._holds = holds
         self._given_context = context
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -278,6 +282,9 @@ class UserLane:
         router, loop = self._router, self._loop
         if router is None or loop is None:
             return
+        if self._holds is not None and self._holds():
+            self._look_again()
+            return
         size = 0
         for _ in range(_SLICE_BATCHES):
             try:
@@ -295,6 +302,11 @@ class UserLane:
         else:
             self._drain_soon()
         self._arm_timers()
+
+    def _look_again(self) -> None:
+        """What has come in waits in the socket."""
+        if self._drain_handle is None and self._loop is not None:
+            self._drain_handle = self._loop.call_later(_HOLD_PAUSE, self._drain_again)
 
     def _drain_soon(self) -> None:
         if self._drain_handle is None and self._loop is not None and self._router is not None:

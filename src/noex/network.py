@@ -92,6 +92,7 @@ class Network:
             cluster=config.cluster,
             settings=config.lane,
             context=self._context,
+            holds=self._is_in_doubt,
         )
         await self._lane.start()
         self._kernel.remote = self.remote
@@ -173,6 +174,10 @@ class Network:
         if self._membership is None or not self._membership.members:
             return [system.own_info(self._kernel, self._node.behaviors)]
         return self._membership.infos()
+
+    def _is_in_doubt(self) -> bool:
+        """A node that stood still obeys nobody before it knows that its life goes on."""
+        return self._membership is not None and self._membership.in_doubt
 
     def _describe(self) -> SelfDescription:
         assert self._lane is not None

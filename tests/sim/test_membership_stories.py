@@ -242,6 +242,77 @@ def test_a_node_that_was_stopped_does_not_declare_the_others_dead(stopped_for: f
         assert all(reason in {"", "fenced"} for _, _, reason in life.story)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_life_that_was_removed_while_it_stood_still_is_in_doubt_until_its_end(seed: int) -> None:
+    net, nodes = formed(seed)
+    stopped = nodes[seed % 3]
+    net.stop(stopped)
+    net.run(5.0)
+    net.resume(stopped)
+    stopped.tick()
+    views = stopped.views
+    assert views.doubt
+    assert net.run_until(lambda: not views.doubt or stopped.views is not views, 3.0)
+    assert views.doubt and stopped.over == ["removed"]
+    assert net.run_until(net.settled, 3.0), net.describe()
+    assert not stopped.views.doubt
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_doubt_of_a_life_that_goes_on_is_over_with_one_answer(seed: int) -> None:
+    net, nodes = formed(seed)
+    stopped = nodes[seed % 3]
+    net.stop(stopped)
+    net.run(1.2)  # a stall, and no death
+    net.resume(stopped)
+    stopped.tick()
+    assert stopped.views.doubt
+    assert net.run_until(lambda: not stopped.views.doubt, 10 * net.delay)
+    assert stopped.over == []
+
+
+def test_all_that_stood_still_together_go_on_after_the_grace() -> None:
+    net, nodes = formed(1)
+    for process in nodes:
+        net.stop(process)
+    net.run(1000.0)
+    for process in nodes:
+        net.resume(process)
+    net.run(0.5)
+    assert all(process.views.doubt for process in nodes)
+    net.run(net.settings.stall_grace + 0.5)
+    assert not any(process.views.doubt for process in nodes)
+    assert all(process.over == [] for process in nodes)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_that_stood_still_do_not_confirm_each_other(seed: int) -> None:
+    net, nodes = formed(seed, 5)
+    for process in nodes[:2]:
+        net.stop(process)
+    net.run(8.0)
+    lives = [process.views for process in nodes[:2]]
+    for process in nodes[:2]:
+        net.resume(process)
+        process.tick()
+    assert all(views.doubt for views in lives)
+    assert net.run_until(net.settled, 5.0), net.describe()
+    assert all(views.doubt for views in lives), "one of them believed the other"
+    assert [process.over for process in nodes[:2]] == [["removed"], ["removed"]]
+
+
+def test_a_life_whose_peers_have_all_gone_decides_and_is_certain() -> None:
+    net, nodes = formed(2, 2)
+    net.stop(nodes[0])
+    net.run(1.2)
+    net.crash(nodes[1])
+    net.resume(nodes[0])
+    nodes[0].tick()
+    assert nodes[0].views.doubt
+    assert net.run_until(lambda: members(nodes[0]) == [nodes[0].node_id], 5.0)
+    assert not nodes[0].views.doubt and nodes[0].over == []
+
+
 def test_two_of_three_stopped_at_once_are_not_outvoted_by_the_third() -> None:
     # P3: without hard evidence the accusers must be a quorum of the view.
     net, nodes = formed(1)
