@@ -199,7 +199,10 @@ class HostMachine:
             return []
         if row.phase is Phase.RUNNING:
             return [Tell(asker, Outcome("started", row.ref))]
-        return [Tell(asker, Outcome("gone", row.reason))]
+        if row.phase is Phase.GONE:
+            return [Tell(asker, Outcome("gone", row.reason))]
+        row.stop_askers.append(asker)  # not before it is true
+        return []
 
     def _spawn_after(self, asker: Asker, child: Child, row: _Row, order: Order) -> list[Effect]:
         """A newer token while an older one is still here: first the older one ends."""
@@ -245,15 +248,17 @@ class HostMachine:
         if row is None or row.phase is not Phase.STARTING:
             return []
         askers, row.spawn_askers = row.spawn_askers, []
+        if outcome.verdict == "started" and row.stop is not None:
+            # whoever wanted it hears that it is gone when it is, and may start it elsewhere then
+            row.stop_askers += askers
+            askers = []
         if outcome.verdict != "started":
             told: list[Effect] = [Tell(asker, outcome) for asker in askers]
             row.reason = outcome.value if outcome.verdict == "failed" else NOPROC
             return told + self._gone(child, row)
         row.phase, row.ref = Phase.RUNNING, outcome.value
-        if row.stop is None:
-            return [Tell(asker, outcome) for asker in askers]
-        told = [Tell(asker, Outcome("gone", row.stop[0])) for asker in askers]
-        return told + self._end(child, row, *row.stop)
+        told = [Tell(asker, outcome) for asker in askers]
+        return told if row.stop is None else self._end(child, row, *row.stop)
 
     def process_down(self, child: Child, reason: Any) -> list[Effect]:
         """The process of a child has ended."""

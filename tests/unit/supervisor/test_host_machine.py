@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from noex.runtime.reasons import NOPROC, ORPHANED, SUPERSEDED
+from noex.runtime.reasons import NODE_STOPPED, NOPROC, ORPHANED, SUPERSEDED
 from noex.supervisor.host_machine import (
     GONE_ROWS_PER_OWNER,
     CancelStart,
@@ -90,13 +90,18 @@ def test_a_stop_during_the_start_cuts_it_short(host):
     ]
 
 
-def test_a_start_that_succeeds_after_its_stop_is_ended_at_once(host):
+def test_a_start_that_succeeds_after_its_stop_is_ended_and_nobody_is_told_before_it_is_gone(host):
+    # Told at once, the owner started the child elsewhere while this one was still ending.
     host.spawn_asked("a", child(1), ORDER)
     host.stop_asked("s", child(1), "shutdown", 5.0)
     assert host.start_ended(child(1), Outcome("started", "ref")) == [
-        Tell("a", Outcome("gone", "shutdown")),
-        StopProcess(child(1), "ref", "shutdown", 5.0),
+        StopProcess(child(1), "ref", "shutdown", 5.0)
     ]
+    assert host.spawn_asked("again", child(1), ORDER) == []
+    assert host.process_down(child(1), "shutdown") == [
+        Tell(asker, Outcome("gone", "shutdown")) for asker in ("s", "a", "again")
+    ]
+    assert host.spawn_asked("late", child(1), ORDER) == [Tell("late", Outcome("gone", "shutdown"))]
 
 
 def test_a_stricter_second_stop_counts(running):
@@ -131,6 +136,15 @@ def test_the_end_of_this_life_ends_everything(running):
     effects = running.life_ended()
     assert StopProcess(child(1), "ref1", SUPERSEDED, 5.0) in effects
     assert CancelStart(child(1, owner="other")) in effects
+
+
+def test_the_stop_of_the_node_ends_everything_and_says_so(running):
+    running.spawn_asked("x", child(1, owner="other"), ORDER)
+    effects = running.node_stops()
+    assert StopProcess(child(1), "ref1", NODE_STOPPED, 5.0) in effects
+    assert CancelStart(child(1, owner="other")) in effects
+    late = running.spawn_asked("y", child(2, child_id="late"), ORDER)
+    assert late == [Tell("y", Outcome("gone", NODE_STOPPED))]
 
 
 def test_rows_that_only_bar_are_bounded(host):
