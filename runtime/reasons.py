@@ -17,6 +17,7 @@ NOCONNECTION: Final = "noconnection"
 
 ORPHANED: Final = (SHUTDOWN, "orphaned")
 SUPERSEDED: Final = (SHUTDOWN, "superseded")
+NODE_STOPPED: Final = (SHUTDOWN, "node_stopped")
 
 
 def says(reason: Any, word: str) -> bool:
@@ -29,6 +30,11 @@ def is_shutdown(reason: Any) -> bool:
     if isinstance(reason, tuple):
         return len(reason) == 2 and says(reason[0], SHUTDOWN)
     return says(reason, SHUTDOWN)
+
+
+def is_node_stop(reason: Any) -> bool:
+    """Whether a process ended because its node stops: no doing of its own."""
+    return isinstance(reason, tuple) and is_shutdown(reason) and says(reason[1], NODE_STOPPED[1])
 
 
 def is_orderly(reason: Any) -> bool:

@@ -4,8 +4,9 @@ The strategy is that of the local Supervisor. What differs: a child is started b
 chosen node (`remote_children`), the loss of a node is one event for all its children, and the
 supervisor's name is global.
 
-Order of events when a node goes down: its monitors fire ``noconnection``, which is ignored here,
-since `NodeDown` follows at once and speaks for all children of that life together.
+Order of events when a node goes down: its monitors fire ``noconnection`` (or, when it stops in
+order, ``("shutdown", "node_stopped")``), which is ignored here, since `NodeDown` follows at once
+and speaks for all children of that life together.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import NodeDown
-from noex.runtime.reasons import NOCONNECTION
+from noex.runtime.reasons import NOCONNECTION, is_node_stop
 from noex.runtime.returns import NoReply
 from noex.supervisor import defaults
 from noex.supervisor.errors import DistributedSupervisorError
@@ -149,7 +150,8 @@ class DistributedServer(SupervisorServer):
                 self.tell(NodeDraining(*life))
 
     def _down(self, ref: Any, reason: Any) -> None:
-        if _is(reason, NOCONNECTION) and not self.kernel.reaches(ref):
+        lost = _is(reason, NOCONNECTION) and not self.kernel.reaches(ref)
+        if lost or is_node_stop(reason):
             self._subscribers.discard(ref)
             self._monitors.pop(ref, None)
             return

@@ -4,6 +4,9 @@ Requests (calls): ``("spawn", owner, child_id, token, order)`` and
 ``("stop", owner, child_id, token, reason, shutdown)``; each is answered with an `Outcome` as a
 plain pair once it is true. ``("life_ended",)`` is a cast: it must be in the mailbox before the
 `Down` of an owner on a node that the ended life has lost, and say why the children end.
+``("node_stops",)`` is answered when all children have ended, with a reason of its own: after the
+plain ``"shutdown"`` of a stopping node a transient child would be taken for done, and a permanent
+one for a failure.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ class Host(GenServer[HostMachine]):
         self._starting: dict[asyncio.Task[Any], tuple[Child, Order]] = {}
         self._children: dict[Any, Child] = {}  # by the ref of their process
         self._owners: dict[Any, Any] = {}  # owner -> our monitor on it
-        return HostMachine()
+        self._leaving: list[Any] = []  # callers that wait for the end of all children
+        self._machine = HostMachine()
+        return self._machine
 
     def handle_call(self, message: Any, state: HostMachine) -> Any:
         match message:
@@ -58,6 +63,9 @@ class Host(GenServer[HostMachine]):
                 self._carry_out(state.stop_asked(self.caller, child, reason, shutdown))
             case ("count",):
                 return state.running, state
+            case ("node_stops",):
+                self._leaving.append(self.caller)
+                self._carry_out(state.node_stops())
             case ("is_zombie", ref):
                 return ref in self.kernel.zombies.values(), state
             case _:
@@ -107,6 +115,14 @@ class Host(GenServer[HostMachine]):
                     self._owners[owner] = self.monitor(owner)
                 case ForgetOwner(owner):
                     self._owners.pop(owner).cancel()
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        """Whoever stops the node waits for the end of its children."""
+        if self._leaving and not self._machine.running:
+            leaving, self._leaving = self._leaving, []
+            for caller in leaving:
+                caller.reply(None)
 
     async def _start(self, child: Child, order: Order) -> Outcome:
         node_id = self.kernel.node_id

@@ -10,7 +10,7 @@ The owner of a child (its supervisor's process) asks a host to start or stop one
 A row goes ``STARTING -> RUNNING -> STOPPING -> GONE``; a stop during the start cuts that short.
 When the owner's process is gone, for whatever reason, its children end with
 ``("shutdown", "orphaned")``: nothing runs unwatched. When this node's life has ended, all end with
-``("shutdown", "superseded")``.
+``("shutdown", "superseded")``; when the node stops, with ``("shutdown", "node_stopped")``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from enum import Enum
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from noex.runtime.reasons import NOPROC, ORPHANED, SUPERSEDED
+from noex.runtime.reasons import NODE_STOPPED, NOPROC, ORPHANED, SUPERSEDED
 
 GONE_ROWS_PER_OWNER: Final = 4096  # late spawns come within a session's window, not after this many
 
@@ -155,6 +155,7 @@ class HostMachine:
 
     def __init__(self) -> None:
         self._owners: dict[Any, _Owner] = {}
+        self._node_stops = False
 
     @property
     def running(self) -> int:
@@ -174,6 +175,8 @@ class HostMachine:
 
     def spawn_asked(self, asker: Asker, child: Child, order: Order) -> list[Effect]:
         """An owner wants this token to run here."""
+        if self._node_stops:
+            return [Tell(asker, Outcome("gone", NODE_STOPPED))]
         owner, effects = self._owner(child.owner)
         if owner.over:
             return [Tell(asker, Outcome("gone", ORPHANED))]
@@ -274,9 +277,15 @@ class HostMachine:
 
     def life_ended(self) -> list[Effect]:
         """This node's life is over for the others: everything that it runs for them ends."""
-        return [
-            effect for owner in list(self._owners) for effect in self._end_all(owner, SUPERSEDED)
-        ]
+        return self._end_all_owners(SUPERSEDED)
+
+    def node_stops(self) -> list[Effect]:
+        """This node stops: its children end, and no others are started."""
+        self._node_stops = True
+        return self._end_all_owners(NODE_STOPPED)
+
+    def _end_all_owners(self, reason: Any) -> list[Effect]:
+        return [effect for owner in list(self._owners) for effect in self._end_all(owner, reason)]
 
     # ------------------------------------------------------------------ steps
 

@@ -21,9 +21,10 @@ from noex.runtime.errors import (
     NoexError,
     NoProcessError,
     OverloadedError,
+    ServerCrashedError,
 )
 from noex.runtime.kernel import Kernel
-from noex.runtime.reasons import KILLED, NOCONNECTION, NOPROC, SHUTDOWN, says
+from noex.runtime.reasons import KILLED, NOCONNECTION, NOPROC, SHUTDOWN, is_node_stop, says
 from noex.runtime.ref import Ref
 from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError
@@ -43,7 +44,7 @@ ANSWER_MARGIN: Final = 2.0  # seconds for the way, beyond what the host may take
 ASK_AGAIN: Final = 0.5  # seconds between two questions to a host that is silent
 KILLED_REMEMBERED: Final = 4096  # killed children, each asked about before it is started again
 
-_LIFE_OVER = (NodeNotReachableError, NoProcessError, NodeStoppedError)
+_LIFE_OVER = (NodeNotReachableError, NodeStoppedError)
 Report = Callable[[Event], None]
 
 
@@ -177,7 +178,14 @@ class RemoteChildren:
 
     async def _ask(self, life: tuple[str, int], request: tuple[Any, ...], timeout: Any) -> Any:
         host = self._kernel.named_ref(HOST, *life)
-        return await host.call(request, timeout=timeout)
+        while True:
+            try:
+                return await host.call(request, timeout=timeout)
+            except (NoProcessError, ServerCrashedError) as error:
+                # A node without its host leaves soon. What it ran may take until then to end.
+                if not self._kernel.reaches(host):
+                    raise NodeNotReachableError(life[0]) from error
+            await asyncio.sleep(ASK_AGAIN)
 
     async def _spawn(self, action: StartChild, life: tuple[str, int], report: Report) -> Event:
         request = self._spawn_request(action, life)
@@ -225,8 +233,11 @@ class RemoteChildren:
             return StartSucceeded(child_id, generation, value, life[0], wall, life[1])
         if verdict == "ignored":
             return StartIgnored(child_id, generation)
-        if isinstance(value, BehaviorNotFoundError):  # advertised, but gone: others may have it
+        # The behavior was advertised, but is gone; or the node stops: others may run the child.
+        if isinstance(value, BehaviorNotFoundError | NodeStoppedError):
             return self._failed(action, life, value, "node_lost")
+        if is_node_stop(value):
+            return self._failed(action, life, NodeStoppedError(life[0]), "node_lost")
         if not isinstance(value, Exception):
             value = InterruptedError(f"it ended during its start, reason {value!r}")
         return self._failed(action, life, cause_of(value), "init")

@@ -197,6 +197,8 @@ class Node:
     async def _tear_down(self) -> None:
         kernel, network = self._kernel, self._network
         if kernel is not None and kernel.closed is None:
+            if network is not None:  # else the supervisors of all children are here, too
+                await system.stop_hosted(kernel, self.config.drain_timeout)
             await kernel.shutdown(timeout=self.config.drain_timeout)
         if network is not None:
             await network.leave()

@@ -73,6 +73,20 @@ async def hosted(kernel: Kernel) -> int:
     return count
 
 
+async def stop_hosted(kernel: Kernel, timeout: float) -> None:
+    """End what this node runs for supervisors elsewhere, which will start it again elsewhere.
+
+    What takes longer than `timeout` seconds is left to the shutdown of the node.
+    """
+    host = kernel.whereis(HOST)
+    if host is None:
+        return
+    try:
+        await host.call(("node_stops",), timeout=timeout)
+    except NoexError as error:
+        kernel.log.warning("hosted_children_not_stopped", error=repr(error))
+
+
 def distributed_supervisors(kernel: Kernel) -> list[Ref[Any]]:
     """The distributed supervisors that live on this node."""
     return [

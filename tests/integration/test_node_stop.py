@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from noex import BehaviorRegistry, ChildSpec, DistributedSupervisor, GenServer, Node, NodeDown
+from noex import (
+    BehaviorRegistry,
+    ChildSpec,
+    DistributedSupervisor,
+    GenServer,
+    Node,
+    NodeDown,
+    RestartIntensity,
+)
 
 DEADLINE = 20.0
 
@@ -69,3 +77,45 @@ def test_a_clean_stop_is_no_loss_of_system_processes(caplog):
 
     asyncio.run(main())
     assert "system_process_lost" not in caplog.text
+
+
+class Slow(Worker):
+    """Takes its time to end, so that others wait for their turn to move."""
+
+    async def terminate(self, reason, state):
+        await asyncio.sleep(1.0)
+
+
+def test_children_that_could_not_move_in_time_are_lost_with_the_node_and_not_ended_by_it():
+    """A plain "shutdown" would be the end of the transient ones, and count for each permanent."""
+
+    async def main():
+        classes = {"worker": Worker, "slow": Slow}
+        async with (
+            asyncio.timeout(DEADLINE),
+            Node("a@127.0.0.1:0", behaviors=BehaviorRegistry(classes)) as a,
+        ):
+            b = Node(
+                "b@127.0.0.1:0",
+                seeds=[a.id],
+                behaviors=BehaviorRegistry(classes),
+                drain_timeout=0.1,
+            )
+            async with b:
+                await a.wait_for_members(2)
+                sup = await DistributedSupervisor.start(
+                    a,
+                    node_selector=lambda nodes, child: b.id if len(nodes) == 2 else a.id,
+                    restart_intensity=RestartIntensity(max_restarts=1, within=60.0),
+                    children=[
+                        ChildSpec("slow", "slow"),
+                        *(ChildSpec(f"t{i}", "worker", restart="transient") for i in range(3)),
+                        *(ChildSpec(f"p{i}", "worker") for i in range(3)),
+                    ],
+                )
+                assert (await sup.get_stats()).children_by_node == {b.id: 7}
+            while (await sup.get_stats()).children_by_node != {a.id: 7}:
+                await asyncio.sleep(0.01)
+            assert [info.status for info in await sup.get_children()] == ["running"] * 7
+
+    asyncio.run(main())
