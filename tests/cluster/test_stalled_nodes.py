@@ -56,6 +56,8 @@ async def a_stopped_process_goes_on_too_late(journal: Journal) -> None:
         answers = Answers(sup)
         here.cluster.pause("n1")
         call = asyncio.ensure_future(next(iter(lost.values())).call("pid", timeout=60.0))
+        # What is under way to it now waits in the system, and must reach nobody later.
+        assert all(ref.cast(("note", n)) for n in range(40) for ref in lost.values())
         await answers.all(lost)
         with pytest.raises(NodeNotReachableError):
             await call
@@ -74,6 +76,7 @@ async def a_stopped_process_goes_on_too_late(journal: Journal) -> None:
             with pytest.raises(NoProcessError):
                 await lost[child].call("pid")
         assert len(journal.starts()) == len(CHILDREN) + len(lost)
+        assert journal.lines("note") == []
         assert len(answers.of(NodeFailureDetected)) == 1
         (down,) = here.happened("NodeDown", "n1")
         assert down.reason == "heartbeat_timeout"

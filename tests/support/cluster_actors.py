@@ -102,6 +102,8 @@ class Scribe(GenServer[Any]):
                 raise Boom(self.child)
             case ("end", reason):
                 return Stop(reason)
+            case ("note", what):
+                self.write("note", text=what)
             case ("hold", seconds):
                 hold_gil(seconds)
             case ("stay", seconds):
