@@ -216,3 +216,37 @@ def test_events_of_a_supervisor_are_heard_to_the_last(journal: Journal) -> None:
                 assert "child_restarted" in [e.type for e in heard]
 
     asyncio.run(main())
+
+
+def test_requests_under_way_while_a_node_is_killed(journal: Journal) -> None:
+    """Each start, stop and restart has one outcome, and what is listed is what runs."""
+
+    async def main() -> None:
+        async with arena(3) as here:
+            old = [f"old{n}" for n in range(60)]
+            sup = await supervise(here, [scribe(journal, name) for name in old])
+            victim = here.cluster.id("n1")
+            there = [name for name, i in (await infos(sup)).items() if i.node_id == victim]
+            assert len(there) == 20
+            new = [f"new{n}" for n in range(60)]
+            starts = [asyncio.ensure_future(sup.start_child(scribe(journal, n))) for n in new]
+            stops = [asyncio.ensure_future(sup.terminate_child(name)) for name in there[:10]]
+            moves = [asyncio.ensure_future(sup.restart_child(name)) for name in there[10:]]
+            await until(lambda: len(journal.starts()) > len(old), "some of it is under way")
+            here.cluster.kill("n1")
+            under_way = asyncio.gather(*starts, *stops, *moves)
+            outcomes = await asyncio.wait_for(under_way, 30.0)
+            assert all(outcomes[: len(new)])
+            after = await running(sup, len(old) + len(new) - 10)
+            assert not set(there[:10]) & set(after)
+            pids = {here.cluster.id(name): here.cluster[name].pid for name in ("n2", "n3")}
+            for name, info in after.items():
+                ended = {entry["generation"] for entry in journal.lines("end", name)}
+                alive = [
+                    (entry["pid"], entry["generation"])
+                    for entry in journal.starts(name)
+                    if entry["pid"] in pids.values() and entry["generation"] not in ended
+                ]
+                assert alive == [(pids[info.node_id or ""], info.generation)]
+
+    asyncio.run(main())
