@@ -235,6 +235,8 @@ class DistributedSupervisor:
         ref = await node.registry.whereis(name, timeout=min(timeout, NAME_TIMEOUT))
         if ref is None:
             raise DistributedSupervisorError(name, "there is none of this name in the cluster")
+        if not _is_supervisor(ref):
+            raise DistributedSupervisorError(name, f"{ref} has this name, and is no supervisor")
         try:
             return await _handle_of(ref, timeout)
         except _GONE as error:
@@ -247,7 +249,8 @@ class DistributedSupervisor:
         """Start the supervisor `name`, or find the one that runs: for a program that is the same
         on every node. The options are those of `start`; they count only if it is started here.
 
-        Raises what `start` raises, and `CallTimeoutError` after `timeout` seconds.
+        Raises what `start` raises (`GlobalNameConflictError` only if the owner of the name is no
+        supervisor), and `CallTimeoutError` after `timeout` seconds.
         """
         deadline = node.kernel.clock.now() + timeout
         while True:
@@ -258,9 +261,16 @@ class DistributedSupervisor:
             try:
                 return await DistributedSupervisor.start(node, name=name, **options)
             except GlobalNameConflictError as conflict:
+                if not _is_supervisor(conflict.args[1]):
+                    raise
                 if node.kernel.clock.now() >= deadline:
                     raise CallTimeoutError(conflict.args[1], timeout) from conflict
             await asyncio.sleep(ENSURE_PAUSE)
+
+
+def _is_supervisor(ref: Any) -> bool:
+    """Whether it may be asked: what a supervisor understands can crash another process."""
+    return getattr(ref, "label", None) in (None, DistributedServer.__name__)
 
 
 async def _handle_of(ref: Any, timeout: float | None = FIND_TIMEOUT) -> SupervisorHandle:

@@ -38,6 +38,7 @@ from noex import (
     RestartIntensity,
     ServerCrashedError,
     Supervisor,
+    Unhandled,
 )
 from noex.supervisor.selectors import selector, unregister_selector
 
@@ -54,6 +55,16 @@ class Ignored(GenServer[None]):
 
     def init(self) -> Any:
         return Ignore
+
+
+class Fragile(GenServer[None]):
+    """Any call is its end."""
+
+    def init(self) -> None:
+        return None
+
+    def handle_call(self, message: Any, state: None) -> Any:
+        raise Unhandled(message)
 
 
 class Keeper(GenServer[Any]):
@@ -272,6 +283,19 @@ async def test_the_name_is_free_after_a_stop_a_failed_start_and_giving_up() -> N
         await sup.wait(timeout=5.0)
         sup = await DistributedSupervisor.start(here, name="pool")
         assert await there.whereis_global("pool") == sup.ref
+
+
+@run_async
+async def test_a_name_of_something_else_is_not_asked_like_a_supervisor() -> None:
+    async with trio(2) as nodes:
+        options = nodes.a.options(name="pool", register="global")
+        other = await options.start(Fragile)
+        for node in nodes.nodes:
+            with pytest.raises(DistributedSupervisorError, match="is no supervisor"):
+                await DistributedSupervisor.find(node, "pool")
+            with pytest.raises(GlobalNameConflictError):
+                await DistributedSupervisor.ensure(node, name="pool")
+        assert await other.is_alive()
 
 
 @run_async
