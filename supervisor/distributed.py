@@ -153,7 +153,9 @@ class DistributedServer(SupervisorServer):
         lost = _is(reason, NOCONNECTION) and not self.kernel.reaches(ref)
         if lost or is_node_stop(reason):
             self._subscribers.discard(ref)
-            self._monitors.pop(ref, None)
+            key = self._monitors.pop(ref, None)
+            if key is not None:
+                self._children.forget(*key)
             return
         key = self._monitors.get(ref)
         if key is not None:

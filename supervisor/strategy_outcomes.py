@@ -23,6 +23,8 @@ from noex.supervisor.strategy_events import (
 from noex.supervisor.strategy_single import RestartStrategy
 
 IGNORED = "ignored"
+LIVES_REMEMBERED = 1024
+"""Of so many node ids it is known which lives are over: late reports from there are few."""
 
 
 def is_restarted(spec: ChildSpec, reason: Any) -> bool:
@@ -235,8 +237,10 @@ class Outcomes:
     def node_lost(self, event: NodeLost) -> None:
         """One event for all children of a node, however many (rule 2)."""
         if event.incarnation is not None:
-            known = self._lost_lives.get(event.node_id, -1)
+            known = self._lost_lives.pop(event.node_id, -1)
             self._lost_lives[event.node_id] = max(known, event.incarnation)
+            if len(self._lost_lives) > LIVES_REMEMBERED:
+                del self._lost_lives[next(iter(self._lost_lives))]
         self._core.strays.node_lost(event.node_id, event.incarnation)
         hit = [child for child in self._core.children.values() if _was_on(child, event)]
         meant_to_live = [child for child in hit if child.after is not After.REMOVE]
