@@ -80,6 +80,19 @@ def test_an_error_in_the_block_shows_what_the_nodes_logged(
     assert "node_up" in shown
 
 
+def test_a_node_may_print_as_much_as_it_likes() -> None:
+    async def main() -> None:
+        async with ProcessCluster(1, behaviors=["cluster_actors"]) as cluster:
+            me = Node("me@127.0.0.1:0", seeds=cluster.ids, behaviors=BehaviorRegistry())
+            async with me as node:
+                echo = await node.spawn("echo", on=cluster.id("n1"))
+                assert await echo.call(("print", "x" * 1_000_000), timeout=30.0) == 1_000_000
+                await until(lambda: len(cluster["n1"].log()) > 1_000_000, "all of it is read")
+        assert len(cluster["n1"].log()) > 1_000_000
+
+    asyncio.run(main())
+
+
 def test_a_node_that_cannot_start_says_why_and_the_others_are_ended() -> None:
     clusters = []
 

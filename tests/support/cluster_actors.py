@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Echo(GenServer[Any]):
             case ("hold", seconds):
                 hold_gil(seconds)
                 return os.getpid(), state
+            case ("print", text):
+                sys.stdout.write(text)
+                sys.stdout.flush()
+                return len(text), state
             case ("relay", ref, question, timeout):
                 return await ref.call(question, timeout=timeout), state
             case ("try", ref, question, timeout):  # how a call from this node ends

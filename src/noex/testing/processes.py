@@ -29,7 +29,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -52,13 +51,16 @@ class NodeProcessError(Exception):
 class NodeProcess:
     """One node in a process of its own; the same node id through all its lives."""
 
-    def __init__(self, node_id: str, log: Path, arguments: Iterable[str] = ()) -> None:
+    def __init__(self, node_id: str, arguments: Iterable[str] = ()) -> None:
         self.node_id = node_id
         self.name = node_id.partition("@")[0]
         self._arguments = list(arguments)
-        self._log = log
+        # Without a name, so that nothing is left of it, whatever becomes of this program.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        self._last_words = b""
         self._process: asyncio.subprocess.Process | None = None
         self._next: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self.is_running else "not running"
@@ -82,8 +84,12 @@ class NodeProcess:
         return self._process is not None and self._process.returncode is None
 
     def log(self) -> str:
-        """What it wrote to standard error, in all its lives."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        """What it wrote to standard error and output, in all its lives."""
+        if self._log.closed:
+            return self._last_words.decode(errors="replace")
+        # At an offset: the file's own position is where the process writes.
+        descriptor = self._log.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
     # ------------------------------------------------------------------ life
 
@@ -107,16 +113,15 @@ class NodeProcess:
         self, program: tuple[str, str], seeds: Iterable[str], env: Mapping[str, str]
     ) -> asyncio.subprocess.Process:
         seed_options = [f"--seed={seed}" for seed in seeds if seed != self.node_id]
-        with self._log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, *program, "start", self.node_id, *seed_options),
-                *("--until-stdin-closes", *self._arguments),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env=dict(env),
-                process_group=0,  # Ctrl-C is for the test; and see the module's point 4
-            )
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *program, "start", self.node_id, *seed_options),
+            *("--until-stdin-closes", *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=self._log,
+            env=dict(env),
+            process_group=0,  # Ctrl-C is for the test; and see the module's point 4
+        )
 
     async def ready(self, timeout: float) -> None:
         """Wait for the line that says it is a member. Raises `NodeProcessError`."""
@@ -128,6 +133,12 @@ class NodeProcess:
         if not line.startswith(b"ready "):
             raise self._error("did not start")
         self.node_id = line.split()[1].decode()
+        self._listening = asyncio.create_task(self._listen(self._process.stdout))
+
+    async def _listen(self, output: asyncio.StreamReader) -> None:
+        """Read what it prints, so that no behavior has to wait for a reader."""
+        while text := await output.read(4096):
+            os.write(self._log.fileno(), text)
 
     def signal(self, number: int) -> None:
         """Send a signal. Raises ProcessLookupError when the process is gone."""
@@ -141,27 +152,43 @@ class NodeProcess:
         except TimeoutError:
             raise self._error(f"still runs after {timeout:g} s") from None
 
+    def kill(self) -> None:
+        """SIGKILL to what runs of it, now, whatever state that is in."""
+        for process in (self._process, self._next):
+            if process is not None and process.returncode is None:
+                _kill(process)
+
+    async def end(self) -> None:
+        """Kill its present life, if it runs, and wait until it is gone."""
+        if self._process is None:
+            return
+        if self.is_running:
+            _kill(self._process)
+        await self.ended()
+        if self._listening is not None:
+            await self._listening
+            self._listening = None
+
     async def close(self) -> None:
-        """End it, whatever state it is in, and what was prepared for it."""
+        """End it, and what was prepared for it, and keep only its log."""
+        self.kill()
         await self.end()
         if self._next is not None:
             self._process, self._next = self._next, None
             await self.end()
-
-    async def end(self) -> None:
-        """Kill it, if it runs, and wait until it is gone."""
-        if self._process is None:
-            return
-        if self.is_running:
-            try:
-                self._process.kill()
-            except ProcessLookupError:
-                pass  # it ended by itself just now
-        await self.ended()
+        self._last_words = self.log().encode()
+        self._log.close()
 
     def _error(self, text: str) -> NodeProcessError:
         said = self.log()[-LOG_TAIL:].strip() or "nothing"
         return NodeProcessError(f"{self.node_id} {text}; it logged: {said}")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    try:
+        process.kill()
+    except ProcessLookupError:
+        return  # it ended by itself just now
 
 
 class ProcessCluster:
@@ -198,7 +225,6 @@ class ProcessCluster:
         ]
         self._env = {**_environment(), **(env or {})}
         self._nodes: dict[str, NodeProcess] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     # ------------------------------------------------------------------ looking
 
@@ -248,10 +274,7 @@ class ProcessCluster:
         parse_node_id(node_id := f"{name}@127.0.0.1:{port}")
         if name in self._nodes:
             raise NodeProcessError(f"there is a node {name} already; use restart")
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="noex-cluster-")
-        log = Path(self._folder.name) / f"{name}.log"
-        node = self._nodes[name] = NodeProcess(node_id, log, self._arguments)
+        node = self._nodes[name] = NodeProcess(node_id, self._arguments)
         await self._launch(node)
         await node.ready(self._ready_timeout)
         return node
@@ -267,10 +290,9 @@ class ProcessCluster:
         if error is not None:
             for node in self.nodes:
                 sys.stderr.write(f"---- {node} logged:\n{node.log()[-LOG_TAIL:]}\n")
+        for node in self.nodes:  # before the first wait, which could be cancelled
+            node.kill()
         await asyncio.gather(*(node.close() for node in self.nodes))
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
 
     # ------------------------------------------------------------------ doing
 
