@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable
@@ -93,7 +94,8 @@ class Program:
         if self._process is None or self._process.returncode is not None:
             return
         try:
-            self._process.send_signal(number)
+            # Not send_signal: on 3.11 that may reap the process before asyncio does.
+            os.kill(self._process.pid, number)
         except ProcessLookupError:
             return  # it ended meanwhile
 

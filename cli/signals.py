@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

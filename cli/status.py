@@ -8,9 +8,6 @@ from typing import Any
 
 import click
 
-from noex.cli.client import NoAnswerError, RefusedError, ask
-from noex.runtime.errors import InvalidNodeIdError
-
 NO_ANSWER = 3
 
 
@@ -26,6 +23,10 @@ NO_ANSWER = 3
 )
 def command(node_id: str, as_json: bool, timeout: float) -> None:
     """Ask the node NODE_ID (name@host:port) for its status."""
+    # Loads ZeroMQ, which `--help` does without.
+    from noex.cli.client import NoAnswerError, RefusedError, ask
+    from noex.runtime.errors import InvalidNodeIdError
+
     try:
         status = ask(node_id, "status", timeout=timeout)
     except InvalidNodeIdError as error:

@@ -7,97 +7,129 @@ Everything that a program needs is here::
 
 from __future__ import annotations
 
-from noex.cluster.info import NodeInfo
-from noex.cluster.settings import ClusterSettings
-from noex.config import NodeConfig
-from noex.defaults import CLUSTER_DEFAULTS
-from noex.node import Node
-from noex.registry.behaviors import BehaviorRegistry, behavior
-from noex.registry.names import GlobalRegistry
-from noex.runtime.calls import Caller
-from noex.runtime.errors import (
-    BadReturnValueError,
-    BehaviorNotFoundError,
-    CallCycleError,
-    CallTimeoutError,
-    GlobalNameConflictError,
-    InitFailedError,
-    InitTimeoutError,
-    InsecureBindError,
-    InvalidChildSpecError,
-    InvalidNodeIdError,
-    InvalidOptionError,
-    InvalidValueError,
-    MessageSerializationError,
-    NameTakenError,
-    NodeNotReachableError,
-    NodeStoppedError,
-    NoexError,
-    NoProcessError,
-    OverloadedError,
-    PortInUseError,
-    ProcessKilledError,
-    RemoteError,
-    ServerCrashedError,
-    UnhandledMessageError,
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+# Loaded at the first use of a name: `noex-node --help` needs none of them.
+if TYPE_CHECKING:
+    from noex.cluster.info import NodeInfo
+    from noex.cluster.settings import ClusterSettings
+    from noex.config import NodeConfig
+    from noex.defaults import CLUSTER_DEFAULTS
+    from noex.node import Node
+    from noex.registry.behaviors import BehaviorRegistry, behavior
+    from noex.registry.names import GlobalRegistry
+    from noex.runtime.calls import Caller
+    from noex.runtime.errors import (
+        BadReturnValueError,
+        BehaviorNotFoundError,
+        CallCycleError,
+        CallTimeoutError,
+        GlobalNameConflictError,
+        InitFailedError,
+        InitTimeoutError,
+        InsecureBindError,
+        InvalidChildSpecError,
+        InvalidNodeIdError,
+        InvalidOptionError,
+        InvalidValueError,
+        MessageSerializationError,
+        NameTakenError,
+        NodeNotReachableError,
+        NodeStoppedError,
+        NoexError,
+        NoProcessError,
+        OverloadedError,
+        PortInUseError,
+        ProcessKilledError,
+        RemoteError,
+        ServerCrashedError,
+        UnhandledMessageError,
+    )
+    from noex.runtime.genserver import GenServer, Timer
+    from noex.runtime.messages import (
+        TIMEOUT,
+        Down,
+        Exit,
+        Frozen,
+        LifeEnded,
+        NameConflict,
+        NodeBusy,
+        NodeDown,
+        NodeIdle,
+        NodeUp,
+        TaskResult,
+        Thawed,
+        ViewChanged,
+    )
+    from noex.runtime.monitors import Monitor
+    from noex.runtime.ref import Ref
+    from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop, Unhandled
+    from noex.supervisor.defaults import DISTRIBUTED_SUPERVISOR_DEFAULTS
+    from noex.supervisor.distributed import DistributedSupervisor
+    from noex.supervisor.errors import (
+        ChildNotFoundError,
+        ChildStartError,
+        DistributedBehaviorNotFoundError,
+        DistributedChildNotFoundError,
+        DistributedDuplicateChildError,
+        DistributedInvalidSimpleOneForOneError,
+        DistributedMaxRestartsExceededError,
+        DistributedMissingChildTemplateError,
+        DistributedSupervisorError,
+        DuplicateChildError,
+        InvalidSimpleOneForOneError,
+        MaxRestartsExceededError,
+        MissingChildTemplateError,
+        NoAvailableNodeError,
+        SupervisorError,
+    )
+    from noex.supervisor.events import (
+        ChildAdopted,
+        ChildMigrated,
+        ChildPending,
+        ChildRestarted,
+        ChildStarted,
+        ChildStopped,
+        EventsLost,
+        NodeFailureDetected,
+        SupervisorStarted,
+        SupervisorStopped,
+        SupervisorTakenOver,
+    )
+    from noex.supervisor.handle import SupervisorHandle
+    from noex.supervisor.info import ChildInfo, SupervisorStats
+    from noex.supervisor.local import Supervisor
+    from noex.supervisor.selectors import selector
+    from noex.supervisor.spec import ChildSpec, ChildTemplate, RestartIntensity
+    from noex.transport.message import message
+
+_HOMES: Final = (
+    "noex.cluster.info",
+    "noex.cluster.settings",
+    "noex.config",
+    "noex.defaults",
+    "noex.node",
+    "noex.registry.behaviors",
+    "noex.registry.names",
+    "noex.runtime.calls",
+    "noex.runtime.errors",
+    "noex.runtime.genserver",
+    "noex.runtime.messages",
+    "noex.runtime.monitors",
+    "noex.runtime.ref",
+    "noex.runtime.returns",
+    "noex.supervisor.defaults",
+    "noex.supervisor.distributed",
+    "noex.supervisor.errors",
+    "noex.supervisor.events",
+    "noex.supervisor.handle",
+    "noex.supervisor.info",
+    "noex.supervisor.local",
+    "noex.supervisor.selectors",
+    "noex.supervisor.spec",
+    "noex.transport.message",
 )
-from noex.runtime.genserver import GenServer, Timer
-from noex.runtime.messages import (
-    TIMEOUT,
-    Down,
-    Exit,
-    Frozen,
-    LifeEnded,
-    NameConflict,
-    NodeBusy,
-    NodeDown,
-    NodeIdle,
-    NodeUp,
-    TaskResult,
-    Thawed,
-    ViewChanged,
-)
-from noex.runtime.monitors import Monitor
-from noex.runtime.ref import Ref
-from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop, Unhandled
-from noex.supervisor.defaults import DISTRIBUTED_SUPERVISOR_DEFAULTS
-from noex.supervisor.distributed import DistributedSupervisor
-from noex.supervisor.errors import (
-    ChildNotFoundError,
-    ChildStartError,
-    DistributedBehaviorNotFoundError,
-    DistributedChildNotFoundError,
-    DistributedDuplicateChildError,
-    DistributedInvalidSimpleOneForOneError,
-    DistributedMaxRestartsExceededError,
-    DistributedMissingChildTemplateError,
-    DistributedSupervisorError,
-    DuplicateChildError,
-    InvalidSimpleOneForOneError,
-    MaxRestartsExceededError,
-    MissingChildTemplateError,
-    NoAvailableNodeError,
-    SupervisorError,
-)
-from noex.supervisor.events import (
-    ChildAdopted,
-    ChildMigrated,
-    ChildPending,
-    ChildRestarted,
-    ChildStarted,
-    ChildStopped,
-    EventsLost,
-    NodeFailureDetected,
-    SupervisorStarted,
-    SupervisorStopped,
-    SupervisorTakenOver,
-)
-from noex.supervisor.handle import SupervisorHandle
-from noex.supervisor.info import ChildInfo, SupervisorStats
-from noex.supervisor.local import Supervisor
-from noex.supervisor.selectors import selector
-from noex.supervisor.spec import ChildSpec, ChildTemplate, RestartIntensity
-from noex.transport.message import message
 
 __all__ = [
     "CLUSTER_DEFAULTS",
@@ -194,3 +226,18 @@ __all__ = [
     "message",
     "selector",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Load what lies behind the public names, all at once, when the first of them is used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for home in map(importlib.import_module, _HOMES):
+            globals().update({each: getattr(home, each) for each in __all__ if hasattr(home, each)})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

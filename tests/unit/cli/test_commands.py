@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from noex.cli import demo, logs, start
-from noex.cli.main import group
+from noex.cli import demo_cluster, logs, serving
+from noex.cli.commands import group
 from noex.config import NodeConfig
 
 
@@ -39,7 +40,7 @@ def configs(monkeypatch: pytest.MonkeyPatch) -> list[NodeConfig]:
     async def serve(config: NodeConfig, *, until_stdin_closes: bool) -> None:
         seen.append(config)
 
-    monkeypatch.setattr(start, "_serve", serve)
+    monkeypatch.setattr(serving, "_serve", serve)
     return seen
 
 
@@ -147,7 +148,7 @@ def test_wrong_usage_of_the_demo_starts_nothing(
     arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(demo, "_run", started.append)
+    monkeypatch.setattr(demo_cluster, "run", lambda *given: started.append(given))
     result = invoke("demo", *arguments)
     assert result.exit_code == 2
     assert said in result.output
@@ -203,3 +204,19 @@ def test_a_foreign_record_and_a_traceback_fit_into_one_json_line() -> None:
     parsed = json.loads(line)
     assert parsed["event"] == "plain words"
     assert "ValueError: two\nlines" in parsed["exception"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["start", "-h"], ["status", "-h"], ["demo", "-h"]],
+    ids=" ".join,
+)
+def test_help_loads_neither_zeromq_nor_the_runtime(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom noex.cli.main import main\nsys.argv[0] = 'noex-node'\n"
+        "try:\n    main()\nfinally:\n"
+        "    print([m for m in ('zmq', 'msgpack', 'asyncio', 'noex.node') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=40).stdout
+    assert output.splitlines()[-1] == "[]"
