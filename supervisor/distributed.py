@@ -219,12 +219,14 @@ class DistributedSupervisor:
             ref = await kernel.start(
                 DistributedServer, (options,), init_timeout=timeout, terminate_timeout=None
             )
-        except InitFailedError as error:
-            failure = cause_of(error)
-        else:
             assert ref is not None
             watch(ref)
             return await _handle_of(ref)
+        except (InitFailedError, *_GONE) as error:
+            failure = cause_of(error)
+        if isinstance(failure, _GONE):
+            why = "it was ended while it started its children"
+            raise DistributedSupervisorError(name or "supervisor", why) from failure
         raise failure
 
     @staticmethod

@@ -12,6 +12,7 @@ from noex.registry.spawner import SPAWNER, Spawner
 from noex.runtime.errors import NoexError
 from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
+from noex.runtime.states import STARTING
 from noex.supervisor.distributed import DistributedServer
 from noex.supervisor.host import HOST, Host
 
@@ -51,10 +52,14 @@ def _watch(kernel: Kernel, name: str, on_loss: Callable[[str, Any], None]) -> No
 async def stop_supervisors(kernel: Kernel, timeout: float) -> None:
     """Stop the distributed supervisors of this node, with all their children, the youngest first.
 
-    One that takes longer than `timeout` seconds in all is left to the shutdown of the node.
+    One that still starts its initial children is cut short: its start fails, and they end as
+    orphans. What takes longer than `timeout` seconds in all is left to the shutdown of the node.
     """
     end = kernel.clock.now() + timeout
     for ref in reversed(distributed_supervisors(kernel)):
+        process = kernel.find(ref)
+        if process is not None and process.status == STARTING:
+            ref.exit("kill")  # it traps exits, and hears nothing before all children are up
         try:
             await ref.stop("shutdown", timeout=max(end - kernel.clock.now(), 0.001))
         except NoexError:

@@ -746,3 +746,64 @@ async def test_the_node_of_a_supervisor_that_stops_takes_its_children_along() ->
             await far.get_children()
         assert {r for _, _, r in Worker.ended} == {"shutdown"}
         assert await nodes.a.whereis_global("pool") is None
+
+
+@run_async
+async def test_a_node_that_stops_cuts_short_a_supervisor_that_still_starts() -> None:
+    class Lazy(Worker):
+        async def init(self, *args: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    async with trio(2, lazy=Lazy) as nodes:
+        a, b = nodes.nodes
+        lazy = ChildSpec("l", "lazy", node_selector={"node": b.id})
+        starting = asyncio.create_task(
+            DistributedSupervisor.start(a, name="pool", children=[spec("w", b), lazy])
+        )
+        await until(lambda: hosted(b), "the first child is up")
+        async with asyncio.timeout(3.0):  # the default drain time of these nodes is 5 s
+            await a.stop()
+        with pytest.raises(DistributedSupervisorError, match="while it started"):
+            await starting
+        await until(lambda: copies(nodes) == {}, "its children end")
+        assert [reason for _, _, reason in Worker.ended] == [("shutdown", "orphaned")]
+
+
+@run_async
+async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
+    class Lazy(Worker):
+        async def init(self, *args: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    async with trio(2, lazy=Lazy) as nodes:
+        a, b = nodes.nodes
+        counts = [node.kernel.process_count for node in nodes.nodes]
+        lazy = ChildSpec("l", "lazy", node_selector={"node": b.id})
+        starting = asyncio.create_task(
+            DistributedSupervisor.start(a, name="pool", children=[spec("w", b), lazy])
+        )
+        await until(lambda: hosted(b), "the first child is up")
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await until(
+            lambda: [node.kernel.process_count for node in nodes.nodes] == counts, "all is gone"
+        )
+        assert await DistributedSupervisor.start(b, name="pool")
+
+
+@run_async
+async def test_a_stop_goes_on_when_a_node_dies_meanwhile() -> None:
+    async with trio(4) as nodes:
+        for turns in (0, 3, 9):
+            sup = await nodes.supervise(
+                name=f"pool{turns}",
+                children=[spec(f"w{i}") for i in range(12)],
+                node_selector="round_robin",
+            )
+            stopping = asyncio.create_task(sup.stop())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await nodes.kill(nodes.living[-1])
+            await asyncio.wait_for(stopping, 10.0)
+            assert copies(nodes) == {}
