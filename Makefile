@@ -18,8 +18,14 @@ SOURCES := $(shell find $(ROOMS) -name __pycache__ -prune -o \( -type d -o -name
 help:
 	@sed -n 's/^#   //p' Makefile
 
+# Most tests wait more than they work, so several run at once; those that assert a time run alone.
 test: $(VENV)/installed
+ifeq ($(strip $(ARGS)),)
+	$(PY) -m pytest -n 4 --dist worksteal -m "not alone"
+	$(PY) -m pytest -m alone
+else
 	$(PY) -m pytest $(ARGS)
+endif
 
 demo: $(VENV)/installed
 	$(VENV)/bin/noex-node demo $(ARGS)

@@ -83,6 +83,7 @@ def test_as_many_new_processes_as_a_killed_node_had_children(tmp_path: Path) -> 
     asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_two_hundred_children_answer_elsewhere_within_a_second(tmp_path: Path) -> None:
     async def main() -> None:
         async with arena(2) as here:
@@ -105,6 +106,7 @@ async def start_again(here: Arena, name: str, kill: int, starting: set[str]) -> 
         await here.cluster.prepare(name)
 
 
+@pytest.mark.alone
 def test_one_child_answers_elsewhere_within_100_ms_in_most_of_20_kills(tmp_path: Path) -> None:
     """Its node is killed again and again, while the former ones are started once more."""
 
