@@ -12,7 +12,7 @@ from house import ROOT
 
 import noex
 
-PAGES = ["README.md", "docs/architecture.md", "docs/guarantees.md", "docs/from-the-reference.md"]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
 
 def examples(page: str) -> list[str]:
