@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from noex.cli import logs
+from noex.cli.signals import leave
 
 
 @click.command("demo")
@@ -49,4 +49,4 @@ def command(path: Path | None, workers: int, in_json: bool) -> None:
         click.echo(json.dumps(as_json(outcome), indent=2))
     else:
         report(outcome, say)
-    sys.exit(0 if outcome.is_good else 1)
+    leave(0 if outcome.is_good else 1)

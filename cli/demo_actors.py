@@ -17,7 +17,7 @@ from noex.supervisor.spec import ChildSpec
 WORKER: Final = "noex.demo.worker"
 CHIEF: Final = "noex.demo.chief"
 SUPERVISOR: Final = "noex-demo"
-SPREAD_TIMEOUT: Final = 30.0
+SPREAD_TIMEOUT: Final = 20.0  # within the 30 s of an init
 
 
 @behavior(WORKER)

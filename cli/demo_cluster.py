@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,7 +21,7 @@ from noex.cli.demo_nodes import (
 from noex.cli.demo_report import Outcome
 from noex.cli.demo_run import Coordinator, Figures, MoveFailedError
 from noex.cli.demo_text import chunk_size, cut
-from noex.cli.signals import on_stop_signals
+from noex.cli.signals import leave, on_stop_signals
 from noex.node import Node
 from noex.registry.behaviors import BehaviorRegistry
 from noex.runtime.errors import NoexError
@@ -51,10 +50,10 @@ def run(text: str, workers: int, say: Say) -> Outcome:
         reason = str(first) or type(first).__name__
     if demo.interrupted_by:
         click.echo("noex-node: interrupted; nothing is left running", err=True)
-        sys.exit(128 + demo.interrupted_by)
+        leave(128 + demo.interrupted_by)
     if outcome is None:
         click.echo(f"noex-node: the demo failed: {reason}", err=True)
-        sys.exit(1)
+        leave(1)
     return outcome
 
 
@@ -151,7 +150,7 @@ class Demo:
         own = Node("demo@127.0.0.1:0", seeds=seeds, behaviors=BehaviorRegistry(), join_timeout=30.0)
         async with own:
             await own.wait_for_members(len(NAMES) + 1, timeout=START_TIMEOUT)
-            starting = own.options(timeout=START_TIMEOUT, init_timeout=None)
+            starting = own.options(timeout=START_TIMEOUT)
             await starting.spawn(CHIEF, self.workers, len(NAMES), on=seeds[0])
             supervisor = await DistributedSupervisor.find(own, SUPERVISOR)
             refs = {child.id: child.ref for child in await supervisor.get_children()}

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from noex.cli.signals import on_stop_signals
+from noex.cli.signals import leave, on_stop_signals
 from noex.config import NodeConfig
 from noex.node import Node
 from noex.runtime.errors import InsecureBindError, NoexError
@@ -41,6 +41,7 @@ def run(
         asyncio.run(_serve(config, until_stdin_closes=until_stdin_closes))
     except (NoexError, OSError, TimeoutError) as error:
         _fail(FAILED, error)
+    leave(0)
 
 
 def _fail(status: int, error: BaseException | str) -> NoReturn:
@@ -49,7 +50,7 @@ def _fail(status: int, error: BaseException | str) -> NoReturn:
     if isinstance(error, InsecureBindError):
         text += " (--insecure)"
     click.echo(f"noex-node: {text}", err=True)
-    sys.exit(status)
+    leave(status)
 
 
 def _import_behaviors(modules: tuple[str, ...]) -> None:

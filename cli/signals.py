@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -20,6 +21,13 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def end_at_once(number: int, _frame: Any = None) -> None:
     """The handler while there is nothing to be put in order."""
     os._exit(128 + number)
+
+
+def leave(status: int) -> NoReturn:
+    """End with `status`, all being done. While Python ends, a signal would change the status."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def on_stop_signals(loop: AbstractEventLoop, heard: Callable[[int], None]) -> None:

@@ -149,6 +149,25 @@ def test_ctrl_c_leaves_nothing(moment: str, half: str) -> None:
     assert program.errors == "noex-node: interrupted; nothing is left running"
 
 
+def test_ctrl_c_in_the_first_moment_leaves_nothing() -> None:
+    with NoexNode("demo") as program:
+        program.send(signal.SIGINT)
+        # Before the first line of ours, the interpreter has its own ways to end.
+        assert program.end() in (130, -signal.SIGINT, 1)
+        assert program.left() == []
+    assert program.text == ""
+
+
+def test_ctrl_c_in_the_last_moment_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("hello")
+    with NoexNode("demo", "--input", str(tmp_path / "word")) as program:
+        program.until("chunks counted")
+        program.send(signal.SIGINT)
+        assert program.end() in (130, 0)  # or it was through
+        assert program.left() == []
+    assert "Traceback" not in program.errors
+
+
 def test_more_ctrl_c_only_makes_it_quicker() -> None:
     with NoexNode("demo") as program:
         program.until("chunks of text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,22 @@ from click.testing import CliRunner, Result
 
 from noex.cli import demo_cluster, logs, serving
 from noex.cli.commands import group
+from noex.cli.signals import STOPPING
 from noex.config import NodeConfig
 
 
 @pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """The commands set signal handlers, as programs do; the tests take that back."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
 def same_logging() -> Iterator[None]:
-    """The commands configure logging, as programs do; the tests take that back."""
+    """They configure logging, too."""
     root, own = logging.getLogger(), logging.getLogger("noex")
     before = root.handlers[:], root.level, own.level
     yield
