@@ -29,7 +29,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import NodeDown
-from noex.runtime.reasons import NOCONNECTION, is_node_stop
+from noex.runtime.reasons import NOCONNECTION, NOPROC, is_node_stop, says
 from noex.runtime.returns import NoReply
 from noex.supervisor import defaults
 from noex.supervisor.errors import DistributedSupervisorError
@@ -48,7 +48,7 @@ from noex.supervisor.selectors import find_selector
 from noex.supervisor.server import SupervisorServer
 from noex.supervisor.spec import ChildSpec, ChildTemplate, NodeSelector, RestartIntensity
 from noex.supervisor.strategy import StrategyMachine
-from noex.supervisor.strategy_events import NodeDraining, NodeLost, PlacementChanged
+from noex.supervisor.strategy_events import ChildGone, NodeDraining, NodeLost, PlacementChanged
 from noex.supervisor.travel import TravelCheck
 
 FIND_TIMEOUT: Final = 30.0  # a supervisor answers when its initial children are up
@@ -85,7 +85,7 @@ class DistributedServer(SupervisorServer):
         name = self.machine.options.name
         if name is not None:
             try:
-                await self.node.registry.unregister(name, timeout=1.0)
+                await self.node.registry.unregister(name, timeout=1.0, owner=self.ref)
             except NoexError:
                 return  # it goes with this process
 
@@ -150,7 +150,7 @@ class DistributedServer(SupervisorServer):
                 self.tell(NodeDraining(*life))
 
     def _down(self, ref: Any, reason: Any) -> None:
-        lost = _is(reason, NOCONNECTION) and not self.kernel.reaches(ref)
+        lost = says(reason, NOCONNECTION) and not self.kernel.reaches(ref)
         if lost or is_node_stop(reason):
             self._subscribers.discard(ref)
             key = self._monitors.pop(ref, None)
@@ -158,13 +158,21 @@ class DistributedServer(SupervisorServer):
                 self._children.forget(*key)
             return
         key = self._monitors.get(ref)
+        if key is not None and says(reason, NOPROC):
+            del self._monitors[ref]
+            self.spawn_task(self._ask_why_it_ended(*key, ref))
+            return
         if key is not None:
             self._children.ended(key[0], ref, reason)
         super()._down(ref, reason)
 
-
-def _is(reason: Any, wanted: str) -> bool:
-    return isinstance(reason, str) and reason == wanted
+    async def _ask_why_it_ended(self, child_id: str, generation: int, ref: Any) -> None:
+        """It was gone before its monitor arrived; a transient child may have done its work."""
+        reason = await self._children.reason_of_end(child_id, generation, ref)
+        if reason is not None:  # else the loss of its node speaks for it
+            self._children.ended(child_id, ref, reason)
+            self._children.forget(child_id, generation)
+            self.report(ChildGone(child_id, generation, reason))
 
 
 class DistributedSupervisor:

@@ -79,7 +79,7 @@ class Host(GenServer[HostMachine]):
     def handle_info(self, message: Any, state: HostMachine) -> None:
         match message:
             case TaskResult(task=task) if task in self._starting:
-                self._start_ended(message, state)
+                self._start_was_cut(*self._starting.pop(task))
             case TaskResult(error=error) if error is not None:
                 self.log.error("host_task_failed", error=repr(error))
             case Down(ref=ref, reason=reason) if ref in self._children:
@@ -87,14 +87,19 @@ class Host(GenServer[HostMachine]):
             case Down(ref=ref) if ref in self._owners:
                 self._carry_out(state.owner_down(ref))
 
-    def _start_ended(self, result: TaskResult, state: HostMachine) -> None:
-        child, order = self._starting.pop(result.task)
+    def _start_was_cut(self, child: Child, order: Order) -> None:
+        """Its task was cancelled before it could say anything."""
+        if child in self._starts:
+            self._start_ended(child, Outcome("failed", InitFailedError(order.behavior)))
+
+    def _start_ended(self, child: Child, outcome: Outcome) -> None:
+        """In the turn in which it is known: a process may end in the next one, and it has to be
+        watched by then, or nobody ever knows why it ended."""
         self._starts.pop(child, None)
-        outcome = result.value or Outcome("failed", InitFailedError(order.behavior))
         if outcome.verdict == "started":
             self._children[outcome.value] = child
             self.monitor(outcome.value)
-        self._carry_out(state.start_ended(child, outcome))
+        self._carry_out(self._machine.start_ended(child, outcome))
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -124,7 +129,11 @@ class Host(GenServer[HostMachine]):
             for caller in leaving:
                 caller.reply(None)
 
-    async def _start(self, child: Child, order: Order) -> Outcome:
+    async def _start(self, child: Child, order: Order) -> None:
+        outcome = await self._try_start(child, order)
+        self._start_ended(child, outcome)
+
+    async def _try_start(self, child: Child, order: Order) -> Outcome:
         node_id = self.kernel.node_id
         try:
             ref = await self.kernel.start(

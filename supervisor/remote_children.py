@@ -134,6 +134,23 @@ class RemoteChildren:
             if len(self._killed) > KILLED_REMEMBERED:
                 self._killed.popitem(last=False)
 
+    async def reason_of_end(self, child_id: str, generation: int, ref: Ref[Any]) -> Any:
+        """Why a process ended that was gone before it was watched; None: its node's life is over.
+
+        Its host knows: a stop of what has ended is answered with the reason.
+        """
+        request = ("stop", self._owner, child_id, (self._term, generation), SHUTDOWN, 0.0)
+        while True:
+            try:
+                _verdict, reason = await self._ask(
+                    (ref.node_id, ref.incarnation), request, ANSWER_MARGIN
+                )
+                return reason
+            except _LIFE_OVER:
+                return None
+            except (CallTimeoutError, OverloadedError):
+                await asyncio.sleep(ASK_AGAIN)
+
     # ------------------------------------------------------------------ zombies
 
     async def _refuse_beside_zombie(self, action: StartChild) -> None:

@@ -16,6 +16,7 @@ from noex import (
     ChildSpec,
     ChildStartError,
     ChildStopped,
+    ChildTemplate,
     DistributedBehaviorNotFoundError,
     DistributedDuplicateChildError,
     DistributedMaxRestartsExceededError,
@@ -24,8 +25,10 @@ from noex import (
     GenServer,
     NoAvailableNodeError,
     NodeFailureDetected,
+    Ok,
     RestartIntensity,
     ServerCrashedError,
+    Stop,
 )
 from noex.runtime.returns import NoReply
 from noex.supervisor import remote_children
@@ -100,6 +103,33 @@ def test_restart_types_of_children_elsewhere(restart: Any, reason: Any, stays: b
                 assert await sup.count_children() == 0
 
     run_async(main)()
+
+
+# Case 226.
+@run_async
+async def test_transient_tasks_that_end_at_once_run_exactly_once_each() -> None:
+    """They are gone before their supervisor's monitor arrives, and were taken for crashed."""
+    runs: list[int] = []
+
+    class Task(GenServer[int]):
+        def init(self, number: int) -> Any:
+            runs.append(number)
+            return Ok(number, continue_with="work")
+
+        def handle_continue(self, token: Any, state: int) -> Any:
+            return Stop("normal")
+
+    async with trio(3, task=Task) as nodes:
+        sup = await nodes.supervise(
+            strategy="simple_one_for_one",
+            child_template=ChildTemplate("task", restart="transient"),
+            node_selector="round_robin",
+        )
+        await asyncio.gather(*(sup.start_child([number]) for number in range(60)))
+        await until(lambda: len(nodes.told("child_stopped")) == 60, "all are done")
+        assert sorted(runs) == list(range(60))
+        assert {event.reason for event in nodes.told("child_stopped")} == {"normal"}
+        assert (await sup.get_stats()).total_restarts == 0
 
 
 @run_async

@@ -34,6 +34,7 @@ from noex.supervisor.strategy_actions import (
 from noex.supervisor.strategy_events import (
     Begin,
     ChildExited,
+    ChildGone,
     Event,
     NodeLost,
     PlacementChanged,
@@ -257,9 +258,19 @@ class World:
         else:
             life.watched.add(event.ref)
 
-    def hear_down(self, _ref: SimRef, child: hosts.Child, reason: Any) -> None:
+    def hear_down(self, ref: SimRef, child: hosts.Child, reason: Any) -> None:
+        if reason == "noproc":
+            self.task(self.ask_why(ref, child))
+            return
         self.children.forget(child.child_id, child.token[1])
         self.tell(ChildExited(child.child_id, child.token[1], reason))
+
+    async def ask_why(self, ref: Any, child: hosts.Child) -> None:
+        reason = await self.children.reason_of_end(child.child_id, child.token[1], ref)
+        if reason is not None:
+            assert reason in ("odd", "shutdown"), reason
+            self.children.forget(child.child_id, child.token[1])
+            self.report(ChildGone(child.child_id, child.token[1], reason))
 
     # ------------------------------------------------------------------ the supervisor's shell
 
