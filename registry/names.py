@@ -295,14 +295,17 @@ class GlobalRegistry:
         timeout = _checked_timeout(timeout)
         await self._home(ref).call(("register", name, ref, timeout), timeout=timeout)
 
-    async def unregister(self, name: str, timeout: float = 5.0) -> bool:
+    async def unregister(
+        self, name: str, timeout: float = 5.0, *, owner: Ref[Any] | None = None
+    ) -> bool:
         """Give up a name, wherever its process lives. Returns whether there was one.
 
-        When this returns the name can be taken again. The process goes on.
+        With `owner`, only if it is the name of that process: who ends should not take the name of
+        a successor along. When this returns the name can be taken again. The process goes on.
         """
         ref = await self.whereis(name, timeout)
         timeout = float(timeout)
-        if ref is None:
+        if ref is None or owner not in (None, ref):
             return False
         request = ("unregister", name, timeout)
         return bool(await self._home(ref).call(request, timeout=timeout))

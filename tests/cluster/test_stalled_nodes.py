@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from arena import arena, until
+from arena import arena, eventually, until
 from cluster_actors import Journal
 from failover import Answers, infos, running, scribe, supervise
 
@@ -82,14 +82,43 @@ async def a_stopped_process_goes_on_too_late(journal: Journal) -> None:
         assert down.reason == "heartbeat_timeout"
 
 
+async def a_supervisor_goes_on_too_late(journal: Journal) -> None:
+    """Another one has taken its name: it ends with its children, and keeps its hands off the
+    name, which it must not give up for the other."""
+    async with arena(3) as here:
+        children = [scribe(journal, child) for child in CHILDREN]
+        options = {"name": "family", "node_selector": "round_robin"}
+        boss = await here.node.spawn("boss", children, options, on=here.cluster.id("n1"))
+        stale = await boss.call("handle")
+        here.cluster.pause("n1")
+        await here.until_down("n1")
+        fresh = await supervise(here, children)
+        before, starts = await infos(fresh), len(journal.starts())
+        here.cluster.resume("n1")
+        await here.until_up("n1", 2)
+        pid = here.cluster["n1"].pid
+        stale_children = [entry["child"] for entry in journal.starts() if entry["pid"] == pid]
+        assert stale_children
+        for child in stale_children:
+            await until(
+                lambda c=child: any(e["pid"] == pid for e in journal.lines("end", c)),
+                f"the stale {child} is stopped",
+            )
+        await eventually(stale.is_running, lambda running: not running)
+        assert await here.node.whereis_global("family") == fresh.ref
+        assert await infos(fresh) == before
+        assert len(journal.starts()) == starts
+
+
 def test_a_busy_node_keeps_its_children_and_one_that_was_stopped_too_long_does_not(
     tmp_path: Path,
 ) -> None:
-    """Two clusters beside each other, because both have to wait."""
+    """Three clusters beside each other, because all have to wait."""
 
     async def main() -> None:
         async with asyncio.TaskGroup() as scenarios:
             scenarios.create_task(one_c_call_holds_the_gil(Journal(tmp_path / "busy")))
             scenarios.create_task(a_stopped_process_goes_on_too_late(Journal(tmp_path / "gone")))
+            scenarios.create_task(a_supervisor_goes_on_too_late(Journal(tmp_path / "stale")))
 
     asyncio.run(main())

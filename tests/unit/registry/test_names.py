@@ -124,7 +124,9 @@ def test_a_node_without_a_cluster_decides_at_once():
             await registry.register("second name", ref)
             assert await registry.whereis("leader") is ref
             assert await registry.names() == ["leader", "second name"]
-            assert await registry.unregister("leader") is True
+            other = await kernel.start(Worker)
+            assert await registry.unregister("leader", owner=other) is False
+            assert await registry.unregister("leader", owner=ref) is True
             assert await registry.unregister("leader") is False
             assert await registry.names() == ["second name"]
 
