@@ -9,7 +9,7 @@ from arena import arena, eventually, until
 from cluster_actors import Journal
 from failover import scribe, supervise
 
-from noex import RestartIntensity
+from noex import ChildSpec, DistributedSupervisor, RestartIntensity
 
 pytestmark = pytest.mark.slow
 
@@ -37,5 +37,33 @@ def test_a_spawn_that_waited_in_a_stopped_node_starts_nothing_when_the_node_goes
             await until(lambda: here.info("n1").status == "up", "n1 is up")
             assert {entry["pid"] for entry in journal.starts()} == {here.cluster["n2"].pid}
             assert len(journal.starts()) == 20
+
+    asyncio.run(main())
+
+
+def test_a_supervisor_that_stood_still_does_not_take_the_name_of_its_successor_along() -> None:
+    """It ends as superseded, and gives up its name: not the one that another has by now."""
+
+    async def main() -> None:
+        children = [ChildSpec(f"c{i}", "echo", args=(i,)) for i in range(4)]
+        options = {"name": "office", "node_selector": "round_robin"}
+        async with arena(2) as here:
+            boss = await here.node.spawn("boss", children, options, on=here.cluster.id("n1"))
+            old = await boss.call("handle")
+            here.cluster.pause("n1")
+            await here.until_down("n1")
+            new = await DistributedSupervisor.ensure(here.node, children=children, **options)
+            assert new.node_id == here.node.id
+            here.cluster.resume("n1")
+            await here.until_up("n1", 2)
+            witness = await here.echo("n1")
+            gone = await eventually(
+                lambda: witness.call(("try", old.ref, "stats", 5.0)),
+                lambda said: said[0] == "error",
+            )
+            assert "NoProcess" in repr(gone) or "Crashed" in repr(gone)
+            assert await DistributedSupervisor.find(here.node, "office") == new
+            assert await here.node.registry.names() == ["office"]
+            assert [info.status for info in await new.get_children()] == ["running"] * 4
 
     asyncio.run(main())
