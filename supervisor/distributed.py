@@ -34,6 +34,7 @@ from noex.runtime.returns import NoReply
 from noex.supervisor import defaults
 from noex.supervisor.errors import DistributedSupervisorError
 from noex.supervisor.handle import SupervisorHandle
+from noex.supervisor.info import ChildInfo
 from noex.supervisor.local import cause_of
 from noex.supervisor.obituaries import watch
 from noex.supervisor.options import (
@@ -42,7 +43,7 @@ from noex.supervisor.options import (
     Strategy,
     SupervisorOptions,
 )
-from noex.supervisor.placement import Placement
+from noex.supervisor.placement import Placement, shown_selector
 from noex.supervisor.remote_children import RemoteChildren
 from noex.supervisor.selectors import find_selector
 from noex.supervisor.server import SupervisorServer
@@ -130,6 +131,11 @@ class DistributedServer(SupervisorServer):
                     if caller is not None:
                         caller.fail(error)
                     return NoReply()
+            case ("children",):
+                return [_fit_to_answer(info) for info in state.children()], state
+            case ("child", child_id):
+                info = state.child(child_id)
+                return None if info is None else _fit_to_answer(info), state
         return super().handle_call(message, state)
 
     def hear_other(self, message: Any) -> None:
@@ -278,6 +284,14 @@ class DistributedSupervisor:
                 if node.kernel.clock.now() >= deadline:
                     raise CallTimeoutError(conflict.args[1], timeout) from conflict
             await asyncio.sleep(ENSURE_PAUSE)
+
+
+def _fit_to_answer(info: ChildInfo) -> ChildInfo:
+    """A bare callable does not travel: whoever asks, from whichever node, sees its name."""
+    selector = info.spec.node_selector
+    if selector is None or not callable(selector):
+        return info
+    return replace(info, spec=replace(info.spec, node_selector=shown_selector(selector)))
 
 
 def _is_supervisor(ref: Any) -> bool:

@@ -480,6 +480,34 @@ async def test_a_callable_selector_sees_the_members_and_its_answer_counts() -> N
 
 
 @run_async
+async def test_children_with_a_callable_selector_are_listed_on_every_node() -> None:
+    def last(members: Any, child_id: str) -> str:
+        return members[-1].id
+
+    async with trio(2) as nodes:
+        children = [ChildSpec("w", "worker", node_selector=last)]
+        await nodes.supervise(name="pool", children=children)
+        for node in nodes.nodes:
+            handle = await DistributedSupervisor.find(node, "pool")
+            infos = [*await handle.get_children(), await handle.get_child("w")]
+            assert [info.spec.node_selector for info in infos] == ["last", "last"]
+
+
+@run_async
+async def test_supervision_on_a_node_that_copies_messages() -> None:
+    async with Node(copy_messages=True, behaviors=behaviors()) as node:
+        children = [ChildSpec("w", "worker", args=([1],), node_selector=lambda m, c: m[0].id)]
+        sup = await DistributedSupervisor.start(node, name="pool", children=children)
+        assert [info.id for info in await sup.get_children()] == ["w"]
+        assert await DistributedSupervisor.find(node, "pool") == sup
+        assert await (await sup.restart_child("w")).call("args") == ([1],)
+        ref = await sup.start_child(ChildSpec("x", "worker", kwargs={"k": {1}}))
+        assert await ref.call("args") == ((), {"k": {1}})
+        assert (await sup.get_stats()).child_count == 2
+        await sup.stop()
+
+
+@run_async
 async def test_a_registered_selector_may_be_named_from_any_node() -> None:
     @selector("second")
     def second(members: Any, child_id: str) -> str:
