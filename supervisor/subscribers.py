@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
+from noex.runtime.errors import MessageSerializationError
 from noex.runtime.genserver import GenServer
 from noex.runtime.messages import Down
 from noex.runtime.returns import Stop
@@ -35,7 +37,16 @@ class Subscribers:
         """Send an event to all relays."""
         for relay in list(self._sent):
             self._sent[relay] += 1
-            relay.send((EVENT, self._sent[relay], event))
+            _send(relay, self._sent[relay], event)
+
+
+def _send(relay: Any, number: int, event: Any) -> None:
+    """A child may end for a reason that cannot travel: that is no harm to its supervisor."""
+    try:
+        relay.send((EVENT, number, event))
+    except MessageSerializationError:
+        as_text = replace(event, reason=repr(event.reason))
+        relay.send((EVENT, number, as_text))
 
 
 class EventRelay(GenServer[int]):

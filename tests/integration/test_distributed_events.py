@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -163,6 +164,23 @@ async def test_a_handler_may_use_the_supervisor() -> None:
         await until(lambda: tasks, "the event")
         await asyncio.gather(*tasks)
         assert counts == [1]
+
+
+@run_async
+async def test_a_reason_that_cannot_travel_is_told_as_text_elsewhere() -> None:
+    async with trio(2) as nodes:
+        sup = await nodes.supervise(name="pool", children=[on(nodes.a, "w", restart="temporary")])
+        far = await DistributedSupervisor.find(nodes.b, "pool")
+        heard: list[Any] = []
+        far.on_lifecycle_event(heard.append)
+        server = nodes.a.kernel.find(sup.ref).server
+        await until(lambda: server._subscribers._sent, "the far one")
+        lock = threading.Lock()
+        await (await sup.get_child("w")).ref.call(("end", lock))
+        await until(lambda: heard, "the event")
+        assert heard == [ChildStopped("pool", "w", repr(lock))]
+        assert nodes.told("child_stopped") == [ChildStopped("pool", "w", lock)]
+        assert await sup.is_running()
 
 
 @run_async
