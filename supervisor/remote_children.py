@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from noex.runtime.errors import (
     BehaviorNotFoundError,
     CallTimeoutError,
+    MessageSerializationError,
     NodeNotReachableError,
     NodeStoppedError,
     NoexError,
@@ -148,6 +149,8 @@ class RemoteChildren:
                 return reason
             except _LIFE_OVER:
                 return None
+            except MessageSerializationError as error:  # the answer: a reason that does not travel
+                return error
             except (CallTimeoutError, OverloadedError):
                 await asyncio.sleep(ASK_AGAIN)
 
@@ -274,6 +277,8 @@ class RemoteChildren:
                 return reason
             except _LIFE_OVER:
                 return NOCONNECTION
+            except MessageSerializationError as error:  # the answer: a reason that does not travel
+                return error
             except (CallTimeoutError, OverloadedError):
                 await asyncio.sleep(ASK_AGAIN)
 

@@ -133,6 +133,33 @@ async def test_transient_tasks_that_end_at_once_run_exactly_once_each() -> None:
 
 
 @run_async
+async def test_a_reason_that_cannot_travel_is_no_harm_to_the_supervisor() -> None:
+    class Odd(Worker):
+        def init(self, *args: Any) -> Any:
+            return Ok(args, continue_with="end") if args == ("at once",) else args
+
+        def handle_continue(self, token: Any, state: Any) -> Any:
+            return Stop(object())
+
+        def handle_call(self, message: Any, state: Any) -> Any:
+            return Stop(object(), reply="bye")
+
+    async with trio(2, odd=Odd) as nodes:
+        place = {"node": nodes.b.id}
+        sup = await nodes.supervise()
+        for child_id in ("at once", "later"):
+            child = ChildSpec(
+                child_id, "odd", args=(child_id,), restart="temporary", node_selector=place
+            )
+            ref = await sup.start_child(child)
+            if child_id == "later":
+                assert await ref.call("end") == "bye"
+            await until(lambda: nodes.told("child_stopped"), "its end")
+            nodes.events.clear()
+        assert await sup.count_children() == 0
+
+
+@run_async
 async def test_one_for_all_across_nodes_in_reverse_order_then_in_order() -> None:
     async with trio() as nodes:
         a, b, c = nodes.nodes
