@@ -787,6 +787,33 @@ async def test_a_node_that_drains_hands_its_children_over_one_by_one_uncounted()
 
 
 @run_async
+async def test_two_nodes_that_drain_at_once_under_one_for_all() -> None:
+    async with trio() as nodes:
+        a, b, c = nodes.nodes
+        sup = await nodes.supervise(
+            strategy="one_for_all",
+            restart_intensity=RestartIntensity(0, 60.0),
+            children=[spec(f"w{i}") for i in range(9)],
+            node_selector="round_robin",
+        )
+        await asyncio.gather(b.drain(10.0), c.drain(10.0))
+        assert (hosted(b), hosted(c), len(hosted(a))) == ({}, {}, 9)
+        await running(sup, 9)
+        assert len(nodes.told("child_migrated")) == 6 and not nodes.told("child_restarted")
+
+
+@run_async
+async def test_a_child_that_is_bound_to_a_draining_node_waits_for_it() -> None:
+    async with trio(2) as nodes:
+        sup = await nodes.supervise(children=[spec("w", nodes.b)])
+        await nodes.b.drain(10.0)
+        info = await sup.get_child("w")
+        assert info.status == "pending" and "is draining" in info.reason
+        with pytest.raises(NoAvailableNodeError, match="draining"):
+            await sup.start_child(spec("x", nodes.b))
+
+
+@run_async
 async def test_the_node_of_a_supervisor_that_stops_takes_its_children_along() -> None:
     async with trio() as nodes:
         sup = await nodes.supervise(
