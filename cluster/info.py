@@ -30,7 +30,11 @@ class SelfDescription:
 class NodeInfo:
     """A member as this node knows it.
 
-    `last_heartbeat_at` is unix time, None before the first; `uptime` and `loop_lag` are seconds.
+    - `status`: ``up``, ``busy`` (late, but alive), ``draining`` or ``leaving``.
+    - `process_count`, `load`, `behaviors`, `labels`: what the member tells of itself; the labels
+      are those of its `NodeConfig`.
+    - `last_heartbeat_at`: unix time, None before the first.
+    - `uptime`, `loop_lag`: seconds, as of that heartbeat.
     """
 
     id: str

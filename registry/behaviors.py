@@ -41,7 +41,10 @@ class _Shared(Generic[P, R]):
 
 
 class BehaviorRegistry:
-    """Behaviors by name.
+    """Behaviors by name: what a node can run for others, which name a class and not its code.
+
+    The names of a node are told to the whole cluster, also when they change while it runs; a
+    child goes only where its name is known.
 
     The class itself stands for the process-wide registry, as in
     ``BehaviorRegistry.register("worker", Worker)``; an instance is a registry of its own, for
@@ -84,7 +87,10 @@ class BehaviorRegistry:
 
     @_Shared
     def get(self, name: str, node_id: str = "this node") -> type[Any]:
-        """The class registered as `name`. Raises `BehaviorNotFoundError`."""
+        """The class registered as `name`.
+
+        Raises `BehaviorNotFoundError`, which names `node_id`, if there is none.
+        """
         found = self._classes.get(name) if isinstance(name, str) else None
         if found is None:
             raise BehaviorNotFoundError(name, node_id)
@@ -130,7 +136,10 @@ default_behaviors: Final = BehaviorRegistry()
 
 
 def behavior(name: str, *, registry: BehaviorRegistry | None = None) -> Callable[[C], C]:
-    """Class decorator: register a GenServer as `name` (see `BehaviorRegistry.register`)."""
+    """Class decorator: register a GenServer as `name` (see `BehaviorRegistry.register`).
+
+    `registry`: one of its own, instead of the process-wide one. Raises what `register` raises.
+    """
 
     def decorate(cls: C) -> C:
         (registry or default_behaviors).register(name, cls)

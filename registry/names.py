@@ -263,7 +263,12 @@ class NamesServer(GenServer[NamesMachine]):
 
 
 class GlobalRegistry:
-    """Names that lead to a process from every node of the cluster (``node.registry``)."""
+    """Names that lead to a process from every node of the cluster (``node.registry``).
+
+    A name is a string of 1 to 256 characters. It ends with its process or its node, and can then
+    be taken again at once. All methods that ask raise `CallTimeoutError` after `timeout` seconds,
+    and `InvalidOptionError` for a name that is none.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -324,7 +329,7 @@ class GlobalRegistry:
         return found
 
     async def names(self, timeout: float = 5.0) -> list[str]:
-        """All global names that this node knows, sorted."""
+        """All global names that this node knows, sorted; another may know of a newer one."""
         found: list[str] = await self._local().call(("names",), timeout=_checked_timeout(timeout))
         return found
 

@@ -46,7 +46,7 @@ class Caller:
         return True
 
     def fail(self, error: BaseException) -> bool:
-        """Answer with an error, raised by the caller's `call`."""
+        """Answer with an error, raised by the caller's `call`. Returns what `reply` would."""
         if self.expired:
             self._settle()
             return False

@@ -37,7 +37,7 @@ from typing import Any
 
 
 class NoexError(Exception):
-    """The root of all errors of noex.
+    """The root of all errors of noex: ``except NoexError`` catches each of them.
 
     A subclass names its fields in `fields`; they are its `args`, in that order, which is what
     lets an error travel. `describe` makes the sentence that people read.
@@ -74,7 +74,10 @@ class NoProcessError(NoexError):
 
 
 class ServerCrashedError(NoexError):
-    """The target ended while the call was waiting for its reply."""
+    """The target ended while the call was waiting for its reply.
+
+    `reason` is its exit reason: the exception of a crash, or a string such as ``"killed"``.
+    """
 
     fields = ("ref", "reason")
 
@@ -89,7 +92,10 @@ class ServerCrashedError(NoexError):
 
 
 class CallTimeoutError(NoexError, TimeoutError):
-    """No reply within `timeout` seconds. The target may still have done, or do, the work."""
+    """No reply within `timeout` seconds. The target may still have done, or do, the work.
+
+    Only a local call that was still in the mailbox is certain not to be carried out.
+    """
 
     fields = ("ref", "timeout")
 
@@ -104,7 +110,10 @@ class CallTimeoutError(NoexError, TimeoutError):
 
 
 class NodeNotReachableError(NoexError, ConnectionError):
-    """The node of the target is not a member, or was lost while the call was waiting."""
+    """The node of the target is not a member, or was lost while the call was waiting.
+
+    In the second case nobody knows whether the request was carried out.
+    """
 
     fields = ("node_id",)
 
@@ -116,7 +125,10 @@ class NodeNotReachableError(NoexError, ConnectionError):
 
 
 class OverloadedError(NoexError):
-    """The queue to a node is full: it reads more slowly than this node sends."""
+    """The queue to a node is full: it reads more slowly than this node sends.
+
+    The request was not sent. How much may wait is `LaneSettings.window_bytes`.
+    """
 
     fields = ("node_id",)
 
@@ -143,7 +155,10 @@ class CallCycleError(NoexError):
 
 
 class ProcessKilledError(NoexError):
-    """The calling process was killed; its code that still runs may not use noex any more."""
+    """The calling process was killed; its code that still runs may not use noex any more.
+
+    Such a handler is a zombie. Let this error pass, and `CancelledError` too.
+    """
 
     fields = ("ref",)
 
@@ -261,7 +276,11 @@ class BehaviorNotFoundError(NoexError):
 
 
 class MessageSerializationError(NoexError):
-    """A value cannot travel. `path` names the field, e.g. ``args[0].conn``."""
+    """A value cannot travel. `path` names the field, e.g. ``args[0].conn``.
+
+    Raised at the line that sends; a reply that cannot travel raises it at the caller. `operation`
+    says what was being sent, `reason` why it cannot. A class of one's own travels with `@message`.
+    """
 
     fields = ("operation", "path", "reason")
 
@@ -274,7 +293,11 @@ class MessageSerializationError(NoexError):
 
 
 class RemoteError(NoexError):
-    """An exception from another node whose class is not known here."""
+    """An exception from another node whose class is not known here.
+
+    `type_name` is its class, `text` its message, `remote_args` its arguments. Classes of modules
+    that are imported here arrive as themselves.
+    """
 
     fields = ("type_name", "text", "remote_args")
 
@@ -313,7 +336,7 @@ class PortInUseError(NoexError, OSError):
 
 
 class InsecureBindError(NoexError):
-    """A bind beyond loopback without any security."""
+    """A bind beyond loopback without any security. ``insecure=True`` allows it, in the clear."""
 
     fields = ("address",)
 
@@ -328,7 +351,7 @@ class InsecureBindError(NoexError):
 
 
 class InvalidValueError(NoexError, ValueError):
-    """A value given by the user is not legal."""
+    """A value given by the user is not legal: `field` and `reason` of the subclasses say more."""
 
 
 class InvalidNodeIdError(InvalidValueError):

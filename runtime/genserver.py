@@ -65,19 +65,30 @@ class GenServer(Generic[S]):
     """A process with a state, driven by messages.
 
     Override the callbacks you need; only `init` is required. Each may be `def` or `async def`.
-    One message is handled at a time. A callback that raises ends the process with that exception
-    as its reason; links, monitors and supervisors do the rest.
+    One message is handled at a time: the next one waits until the callback has returned, also
+    while it awaits. A callback that raises ends the process with that exception as its reason;
+    links, monitors and supervisors do the rest. A `def` callback that blocks holds up the whole
+    node.
+
+    Start one with `node.start(Class, ...)`, or name its class in a `ChildSpec`.
     """
 
     behavior_name: ClassVar[str | None] = None
     _process: Process
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the first state from the arguments of `start`: the state, `Ok` or `Ignore`."""
+        """Make the first state from the arguments of `start`: the state, `Ok` or `Ignore`.
+
+        `start` returns when this has returned. If it raises, `start` raises `InitFailedError`.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} has no init")
 
     def handle_call(self, message: Any, state: S) -> Any:
-        """Answer a `ref.call`. Returns ``(reply, new state)``, `Reply`, `NoReply` or `Stop`."""
+        """Answer a `ref.call`. Returns ``(reply, new state)``, `Reply`, `NoReply` or `Stop`.
+
+        After `NoReply` the caller waits on: keep `self.caller`, and answer with
+        ``caller.reply(value)``. Any other value ends the process (`BadReturnValueError`).
+        """
         raise UnhandledMessageError(message, f"{type(self).__qualname__}.handle_call")
 
     def handle_cast(self, message: Any, state: S) -> Any:
@@ -85,7 +96,11 @@ class GenServer(Generic[S]):
         raise UnhandledMessageError(message, f"{type(self).__qualname__}.handle_cast")
 
     def handle_info(self, message: Any, state: S) -> Any:
-        """Handle a `ref.send`, or a message of the system. Returns what `handle_cast` may."""
+        """Handle a `ref.send`, or a message of the system. Returns what `handle_cast` may.
+
+        Of the system: `Down`, `Exit`, `TIMEOUT`, `TaskResult`, `NameConflict`, and, after
+        `node.monitor_nodes(self.ref)`, `NodeUp` and `NodeDown`. Timers come here too.
+        """
         if not isinstance(message, Down | Exit | TaskResult) and message is not TIMEOUT:
             report_unexpected_info(self._process, message)
         return None
@@ -95,7 +110,10 @@ class GenServer(Generic[S]):
         raise UnhandledMessageError(token, f"{type(self).__qualname__}.handle_continue")
 
     def terminate(self, reason: Any, state: S) -> Any:
-        """Clean up. Runs on stop, crash and shutdown, not on a kill."""
+        """Clean up. Runs on stop, crash and shutdown, not on a kill.
+
+        It may take as long as the supervisor's `shutdown` (else `terminate_timeout` of the node).
+        """
 
     def format_status(self, state: S) -> Any:
         """What crash reports may show of the state. Override it to hide secrets."""
@@ -127,7 +145,11 @@ class GenServer(Generic[S]):
 
     @property
     def fence(self) -> Any:
-        """``(term, generation)`` of a supervised child: it only grows, for guarding storage."""
+        """``(term, generation)`` of a supervised child, else None.
+
+        It grows with each start of the child. Send it along with what you write outside, and have
+        the storage refuse a lower one: so a copy that was cut off cannot overwrite its successor.
+        """
         return self._process.fence
 
     @property
@@ -148,7 +170,10 @@ class GenServer(Generic[S]):
 
     @property
     def trap_exits(self) -> bool:
-        """Whether exit signals arrive as `Exit` messages in `handle_info`."""
+        """Whether exit signals arrive as `Exit` messages in `handle_info`. By default False.
+
+        A kill, and the orders of the own supervisor, are never trapped.
+        """
         return self._process.trap_exits
 
     @trap_exits.setter
@@ -156,19 +181,30 @@ class GenServer(Generic[S]):
         self._process.trap_exits = bool(value)
 
     def send_after(self, delay: float, message: Any) -> Timer:
-        """Send `message` to this process's `handle_info` in `delay` seconds."""
+        """Send `message` to this process's `handle_info` in `delay` seconds.
+
+        Returns the `Timer`, which can be cancelled, and ends with the process. Raises
+        `InvalidOptionError` for a negative delay.
+        """
         if not delay >= 0:
             raise InvalidOptionError("delay", delay, "seconds, 0 or more")
         self._refuse_the_dead()
         return Timer(self._process, delay, message)
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
-        """Watch `ref`: exactly one `Down(monitor, ref, reason)` comes to `handle_info`."""
+        """Watch `ref`, here or elsewhere: exactly one `Down(monitor, ref, reason)` comes to
+        `handle_info`, at once if it is dead. ``monitor.cancel()`` ends this.
+        """
         self._refuse_the_dead()
         return self._process.kernel.monitor(ref, self._process)
 
     def link(self, ref: Ref[Any]) -> None:
-        """Tie this process and `ref` together: when one ends, the other gets an exit signal."""
+        """Tie this process and `ref` together: when one ends, the other gets an exit signal.
+
+        The reason ``"normal"`` is ignored by the other one; any other reason ends it, unless it
+        traps exits. There is at most one link between two processes. A dead `ref` answers with the
+        signal ``"noproc"``.
+        """
         self._refuse_the_dead()
         self._process.kernel.link(self._process, ref)
 

@@ -20,7 +20,11 @@ TIMEOUT: Final[Literal[_Timeout.TIMEOUT]] = _Timeout.TIMEOUT
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A monitored process is gone. Exactly one arrives for each monitor."""
+    """A monitored process is gone. Exactly one arrives for each monitor.
+
+    `monitor` is what `self.monitor(ref)` returned. `reason` is the exit reason, ``"noproc"`` for a
+    process that was gone before, or ``"noconnection"`` when its node was lost.
+    """
 
     monitor: Any
     ref: Any
@@ -29,7 +33,10 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """An exit signal, as a message, because this process traps exits."""
+    """An exit signal, as a message, because this process traps exits.
+
+    `ref` is the process it comes from: a linked one that has ended, or whoever said `ref.exit`.
+    """
 
     ref: Any
     reason: Any
@@ -60,7 +67,10 @@ class NodeDown:
 
 @dataclass(frozen=True, slots=True)
 class NodeBusy:
-    """A node's heartbeat or loop is `lag` seconds late; no child is placed there meanwhile."""
+    """A node's heartbeat or loop is `lag` seconds late; no child is placed there meanwhile.
+
+    It is not dead: its link stands. `NodeIdle` ends this, or `NodeDown` after `busy_cap`.
+    """
 
     node_id: str
     incarnation: int
@@ -88,21 +98,28 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """This node hears no quorum: no failovers, no global names until `Thawed`."""
+    """This node hears no quorum: no failovers, no global names until `Thawed`.
+
+    The present way of deciding, a leader without votes, never sends it.
+    """
 
     type: str = "frozen"
 
 
 @dataclass(frozen=True, slots=True)
 class Thawed:
-    """This node hears a quorum again."""
+    """This node hears a quorum again. Never sent yet, as `Frozen`."""
 
     type: str = "thawed"
 
 
 @dataclass(frozen=True, slots=True)
 class LifeEnded:
-    """The cluster has removed this life; the node joins again under a new incarnation."""
+    """The cluster has removed this life; the node joins again under a new incarnation.
+
+    What it ran for distributed supervisors, and its own distributed supervisors, end with
+    ``("shutdown", "superseded")``. Its other processes go on, and local refs to them stay valid.
+    """
 
     incarnation: int
     reason: str
@@ -111,7 +128,7 @@ class LifeEnded:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A task of `spawn_task` has ended with `value`, or with `error`."""
+    """A task of `spawn_task` has ended with `value`, or with `error` (`CancelledError` too)."""
 
     task: Any
     value: Any = None
@@ -120,7 +137,11 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class NameConflict:
-    """This process lost the global name `name` to `winner`."""
+    """This process lost the global name `name` to `winner`, after two clusters had met.
+
+    An exit signal ``("shutdown", "name_conflict")`` follows; a process that traps exits gets it as
+    an `Exit`, and may stay.
+    """
 
     name: str
     winner: Any

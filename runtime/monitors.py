@@ -36,7 +36,7 @@ class Monitor:
 
     @property
     def active(self) -> bool:
-        """Whether the `Down` is still to come."""
+        """Whether the `Down` is still to come (False once it fired or was cancelled)."""
         return self._status == WATCHING
 
     async def wait(self, timeout: float | None = None) -> Any:

@@ -29,7 +29,12 @@ G_co = TypeVar("G_co", covariant=True)
 
 
 class Ref(Generic[G_co]):
-    """The address of a process. Hashable, comparable, sendable in messages."""
+    """The address of a process. Hashable, comparable, sendable in messages.
+
+    It works the same for a process here and on another node. `node_id` and `incarnation` name the
+    life of the node it belongs to, `serial` the process; a ref of an earlier life never reaches a
+    process of a later one. ``node.ref(name)`` is a name as an address, resolved at each use.
+    """
 
     __slots__ = ("__weakref__", "incarnation", "kernel", "label", "node_id", "process", "serial")
 
@@ -117,12 +122,19 @@ class Ref(Generic[G_co]):
         return self.kernel.send(self, message)
 
     def exit(self, reason: Any) -> None:
-        """Send an exit signal. ``"kill"`` cannot be trapped; ``"normal"`` is ignored."""
+        """Send an exit signal, and do not wait.
+
+        The process ends with `reason`, after `terminate` if it has one; a process that traps exits
+        gets an `Exit` message instead. ``"kill"`` cannot be trapped and runs no `terminate`: the
+        reason that others see is ``"killed"``. ``"normal"`` is ignored. Never raises because of
+        the target.
+        """
         self.kernel.exit(self, reason)
 
     async def stop(self, reason: Any = NORMAL, *, timeout: float | None = 5.0) -> None:
         """Stop it after the messages that are queued, and wait until it is gone.
 
+        `reason` is what `terminate` and its monitors get; `timeout` is seconds, or None.
         Raises `NoProcessError` if it is not alive, `CallTimeoutError` after `timeout` seconds
         (it may still stop later).
         """

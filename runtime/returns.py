@@ -47,7 +47,12 @@ class _Next:
 
 
 class Ok(_Next):
-    """From `init`: the state, and what to do next."""
+    """From `init`: the state, and what to do next.
+
+    - `state`: the first state.
+    - `continue_with`: a token; `handle_continue` gets it before any message.
+    - `timeout`: seconds; if nothing arrives in that time, `TIMEOUT` comes to `handle_info`.
+    """
 
     __slots__ = ()
 
@@ -55,14 +60,20 @@ class Ok(_Next):
 class NoReply(_Next):
     """From `handle_call`: the answer comes later, through ``caller.reply(value)``.
 
-    From the other callbacks: go on. ``NoReply(state=None)`` is the way to set the state to None.
+    From the other callbacks: go on. The options are those of `Ok`; a `state` that is not given
+    stays what it is, and ``NoReply(state=None)`` is the way to set it to None.
     """
 
     __slots__ = ()
 
 
 class Reply(_Next):
-    """From `handle_call`: the reply, the state, and what to do next."""
+    """From `handle_call`: the reply, the state, and what to do next.
+
+    - `value`: the reply.
+    - `state`: the new state; not given, it stays what it is.
+    - `continue_with`, `timeout`: as in `Ok`.
+    """
 
     __slots__ = ("value",)
 
@@ -79,7 +90,13 @@ class Reply(_Next):
 
 
 class Stop:
-    """From any callback: end with `reason`, after an optional `reply`."""
+    """From any callback: end with `reason`, after an optional `reply`.
+
+    - `reason`: the exit reason, by default ``"normal"``. Anything but ``"normal"``,
+      ``"shutdown"`` and ``("shutdown", detail)`` is a failure: links and supervisors treat it so.
+    - `reply`: what the caller gets, in a `handle_call`; without it `ServerCrashedError`.
+    - `state`: the state that `terminate` gets.
+    """
 
     __slots__ = ("reason", "reply", "state")
 
@@ -95,7 +112,10 @@ class Stop:
 
 
 class Ignore:
-    """From `init`: do not start, and do not count this as a failure. The class or an instance."""
+    """From `init`: do not start, and do not count this as a failure. The class or an instance.
+
+    `node.start` then returns None, and so does `start_child`.
+    """
 
     __slots__ = ()
 

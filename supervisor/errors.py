@@ -109,7 +109,11 @@ class ChildStartError(SupervisorError):
 
 
 class MaxRestartsExceededError(SupervisorError):
-    """More than `max_restarts` restarts were needed within `within` seconds."""
+    """More than `max_restarts` restarts were needed within `within` seconds.
+
+    The supervisor has given up: its exit reason is ``("shutdown", this error)``, and this error is
+    the cause of what its handles raise from then on.
+    """
 
     fields = ("supervisor_id", "max_restarts", "within")
     max_restarts: int
@@ -151,7 +155,12 @@ class InvalidSimpleOneForOneError(SupervisorError):
 
 
 class NoAvailableNodeError(NoexError):
-    """No member fits this child now (up, not busy, not draining, with its behavior)."""
+    """No member fits this child now (up, not busy, not draining, with its behavior).
+
+    `reason` says what each member lacks. When a selector of one's own raised, or answered with no
+    such node, that is `__cause__`. `start` and `start_child` leave nothing behind; `restart_child`
+    leaves the child pending.
+    """
 
     fields = ("child_id", "selector", "reason")
 

@@ -44,7 +44,11 @@ class ChildStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChildStopped:
-    """A child has ended and was removed: it will not be restarted."""
+    """A child has ended and was removed: it will not be restarted.
+
+    `reason`: ``"shutdown"`` when it was stopped, its own exit reason, or ``"noconnection"`` when it
+    was lost with its node.
+    """
 
     supervisor_id: str
     child_id: str
@@ -99,7 +103,10 @@ class ChildPending:
 
 @dataclass(frozen=True, slots=True)
 class ChildAdopted:
-    """After a takeover: a child that runs was taken over as it is (same ref, same state)."""
+    """After a takeover: a child that runs was taken over as it is (same ref, same state).
+
+    There is no takeover yet, so this is never sent.
+    """
 
     supervisor_id: str
     child_id: str
@@ -109,7 +116,10 @@ class ChildAdopted:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorTakenOver:
-    """The node of a supervisor went down, and `to_node` now owns it, under a higher term."""
+    """The node of a supervisor went down, and `to_node` now owns it, under a higher term.
+
+    There is no takeover yet, so this is never sent.
+    """
 
     supervisor_id: str
     from_node: str
@@ -120,7 +130,7 @@ class SupervisorTakenOver:
 
 @dataclass(frozen=True, slots=True)
 class EventsLost:
-    """This subscriber missed events here (it was slow, or the supervisor was taken over).
+    """This subscriber missed `count` events here: it was too slow, or the link to it was full.
 
     `count` is 0 if nobody knows how many.
     """

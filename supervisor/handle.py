@@ -52,9 +52,13 @@ async def call_supervisor(
 
 @dataclass(frozen=True)
 class SupervisorHandle:
-    """A running supervisor.
+    """A running supervisor: what `start`, `ensure` and `find` return.
 
-    Every method takes `timeout=` seconds and raises `CallTimeoutError` after it, and
+    `id` is its name, or a made one; `ref` its process. The handle of a distributed supervisor works
+    from every node, and can be sent in messages.
+
+    Every method that asks it takes `timeout=` seconds (None: no limit; by default 5 for questions,
+    60 for what starts or stops processes) and raises `CallTimeoutError` after it, and
     `SupervisorError` (`DistributedSupervisorError`) when the supervisor is gone, with the reason
     as its cause. Two handles of one supervisor are equal.
     """
@@ -79,9 +83,12 @@ class SupervisorHandle:
     ) -> Any:
         """Start a child, from a spec, or for ``simple_one_for_one`` from a list of args.
 
-        Returns its `Ref`, or None if its `init` said Ignore. Raises `DuplicateChildError`,
-        `ChildStartError` (nothing is left behind), `NoAvailableNodeError`,
-        `InvalidSimpleOneForOneError` for the wrong kind of argument.
+        Returns its `Ref`, or None if its `init` said Ignore. Raises, and leaves nothing behind:
+        `DuplicateChildError`; `ChildStartError` with the cause; `InvalidChildSpecError`;
+        `InvalidSimpleOneForOneError` for the wrong kind of argument. A distributed one also
+        `NoAvailableNodeError`, `DistributedBehaviorNotFoundError`, and `MessageSerializationError`
+        for arguments that cannot travel. Only ``ChildStartError.outcome == "unknown"`` leaves the
+        child, as pending: its host was silent.
         """
         try:
             return await self._work("start_child", child, timeout)
@@ -101,20 +108,21 @@ class SupervisorHandle:
     async def restart_child(self, child_id: str, *, timeout: float | None = WORK_TIMEOUT) -> Any:
         """Stop a child and start it again, in its place; not counted as a failure.
 
-        Returns its new `Ref`. Raises `ChildNotFoundError`; `ChildStartError` and
+        Returns its new `Ref`, perhaps on another node, or None if its `init` said Ignore. It adds 1
+        to the child's `restart_count`. Raises `ChildNotFoundError`; `ChildStartError` and
         `NoAvailableNodeError` leave the child pending.
         """
         return await self._work("restart_child", child_id, timeout)
 
     async def get_children(self, *, timeout: float | None = QUERY_TIMEOUT) -> list[ChildInfo]:
-        """All children, in start order."""
+        """All children as of now, in start order, those without a process included."""
         children: list[ChildInfo] = await self._ask(("children",), timeout)
         return children
 
     async def get_child(
         self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT
     ) -> ChildInfo | None:
-        """One child, or None."""
+        """One child as of now, or None if there is none of this id."""
         child: ChildInfo | None = await self._ask(("child", child_id), timeout)
         return child
 
@@ -131,7 +139,7 @@ class SupervisorHandle:
         return child_id
 
     async def explain(self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT) -> str:
-        """Why this child is where it is, or why it is pending: one sentence."""
+        """Why this child is where it is, or why it is pending: one sentence for people."""
         sentence: str = await self._ask(("explain", child_id), timeout)
         return sentence
 
@@ -143,11 +151,16 @@ class SupervisorHandle:
         return stats
 
     async def is_running(self, *, timeout: float = QUERY_TIMEOUT) -> bool:
-        """Whether it is alive."""
+        """Whether it is alive; False when its node is lost."""
         return await self.ref.is_alive(timeout=timeout)
 
     async def stop(self, reason: Any = "normal", *, timeout: float | None = WORK_TIMEOUT) -> None:
-        """Stop its children in reverse start order, then the supervisor. Fine if it is gone."""
+        """Stop its children in reverse start order, then the supervisor.
+
+        When this returns, all of them are gone, on every node. It is fine if the supervisor is
+        gone already. `reason` is the exit reason that its own monitors see; children get
+        ``"shutdown"``. Raises `CallTimeoutError`; it goes on stopping then.
+        """
         self._refuse_own_child()
         watch(self.ref)
         try:
@@ -156,13 +169,23 @@ class SupervisorHandle:
             pass
 
     async def wait(self, *, timeout: float | None = None) -> Any:
-        """Wait until it has ended; returns the reason. Raises TimeoutError."""
+        """Wait until it has ended; returns the reason (``"noproc"`` if it was gone long ago).
+
+        After giving up the reason is ``("shutdown", MaxRestartsExceededError)``. Raises
+        TimeoutError after `timeout` seconds (None: no limit).
+        """
         return await watch(self.ref).wait(timeout)
 
     # ------------------------------------------------------------------ events
 
     def on_lifecycle_event(self, handler: Callable[[Any], object]) -> Callable[[], None]:
-        """Call `handler` with each event from now on; returns the function that ends this."""
+        """Call `handler` with each event from now on; returns the function that ends this.
+
+        The handler runs on the loop, in order, later than what it tells of. One that raises is
+        logged, and harms nobody. For events from before `start` returns, those of the initial
+        children, use `node.on_lifecycle_event`. From another node the subscription begins when the
+        supervisor has heard of it.
+        """
         if self.ref.is_local:
             return lifecycle_of(self.ref.kernel).subscribe(handler, self.ref)
         alone = LifecycleEvents()  # of another node: not among the events of this one
@@ -170,7 +193,11 @@ class SupervisorHandle:
         return self._relay(lambda event: alone.publish(self.ref, event), lambda: None)
 
     def events(self) -> EventStream:
-        """The events from now on: ``async for event in sup.events()``. Ends with the supervisor."""
+        """The events from now on: ``async for event in sup.events()``. Ends with the supervisor.
+
+        A reader that is more than 1024 events behind misses some, and finds `EventsLost` there.
+        ``stream.close()`` ends it sooner.
+        """
         stream = EventStream(self.id)
         if not self.ref.is_local:
             stream.attach(self._relay(stream.put, stream.close))

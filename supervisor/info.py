@@ -19,7 +19,9 @@ class ChildInfo:
     next start is under way or due), ``pending`` (waits for a node, a host's answer, or
     `restart_child`: see `reason`), ``ignored`` (its `init` said Ignore). `ref` and `node_id` are
     None without a process; `started_at` is unix time of the latest start; `(term, generation)` is
-    the fence token of the latest start.
+    the fence token of the latest start (`term` is in `SupervisorStats`). `restart_count` counts all
+    restarts and moves of this child, those by `restart_child` included. `reason` says why it is
+    pending, else None.
     """
 
     id: str
@@ -38,7 +40,9 @@ class SupervisorStats:
     """A supervisor in numbers. Times in seconds; `started_at` is unix time.
 
     `total_restarts` is the sum of all restart counts, removed children included;
-    `node_failure_restarts` counts node-lost children that were placed again.
+    `node_failure_restarts` counts node-lost children that were placed again. `children_by_node`
+    has the children that have a process, by node id; `child_count` counts all, `pending` those
+    that wait. `term` is the first half of the fence tokens.
     """
 
     id: str

@@ -56,7 +56,14 @@ def selector_problem(value: object) -> str | None:
 
 @dataclass(frozen=True)
 class RestartIntensity:
-    """At most `max_restarts` restarts in any `within` seconds; one more ends the supervisor."""
+    """At most `max_restarts` restarts in any `within` seconds; one more ends the supervisor.
+
+    - `max_restarts`: 0 or more, by default 3; with 0 the first failure ends it.
+    - `within`: seconds, by default 5.
+
+    A group restart counts once, and so does the loss of a node; each start that fails during a
+    restart counts; `restart_child` does not. Raises `InvalidOptionError`.
+    """
 
     max_restarts: int = defaults.MAX_RESTARTS
     within: float = defaults.RESTART_WITHIN
@@ -85,6 +92,8 @@ class ChildSpec:
     - `backoff`: seconds to wait before a *failed* restart is tried again; None means at once.
     - `overlap`: on a drain, start it elsewhere before the old one is told to stop.
     - `replace_zombies`: replace it even if its killed predecessor still holds its thread.
+
+    Raises `InvalidChildSpecError`, which names the field and the legal values.
     """
 
     id: str
@@ -110,7 +119,8 @@ class ChildSpec:
 class ChildTemplate:
     """What all children of a ``simple_one_for_one`` supervisor have in common.
 
-    The fields are those of `ChildSpec`. A child's own arguments come after the template's `args`.
+    The fields are those of `ChildSpec`, but for `id`: children are ``child_1``, ``child_2``, ...
+    A child's own arguments come after the template's `args`. Raises `InvalidChildSpecError`.
     """
 
     behavior: type[Any] | str
