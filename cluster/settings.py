@@ -9,7 +9,9 @@ from noex.runtime.errors import InvalidOptionError
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """How long membership waits for what. All times in seconds.
+    """How long membership waits for what: ``Node(..., membership=ClusterSettings(busy_cap=60))``.
+
+    All times are seconds; the defaults are in the signature. Raises `InvalidOptionError`.
 
     - `cluster`: nodes of another cluster name are strangers.
     - `expect`: found a cluster only when this many joiners know each other, never alone.

@@ -27,22 +27,27 @@ _KINDS: Final[dict[str, type[Any]]] = {
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """The settings of a node: the same names in code, in ``NOEX_*`` variables and as flags.
+    """The settings of a node: what `Node` takes by name, and most of it `noex-node start` as flags.
+
+    All times are seconds.
 
     - `node_id`: ``name@host:port`` (port 0: chosen at start); None for a node without a cluster.
     - `seeds`: node ids to join through. A node without seeds founds a cluster, others join it.
-    - `cluster`: the cluster's name; nodes of another name are strangers.
+    - `cluster` ("noex"): the cluster's name; nodes of another name are strangers.
     - `bind`: the address to listen on, if not the host of the node id.
-    - `user_port`, `pub_port`: the other two ports (0: chosen, and told to the peers).
-    - `labels`: strings that travel with the node's `NodeInfo`, for selectors.
-    - `insecure`: allow an address beyond loopback, without encryption.
-    - `copy_messages`: send every local message through the codec, to find in tests what would
-      not survive the wire.
-    - `kill_grace`: seconds that a killed handler has to end before it counts as a zombie.
-    - `terminate_timeout`: seconds that `terminate` of an unsupervised process may take.
-    - `join_timeout`: seconds that `start` waits for membership.
-    - `drain_timeout`: seconds that `stop` gives the children of other nodes' supervisors to move.
-    - `membership`, `lane`, `control`: times and limits of the floors below.
+    - `user_port`, `pub_port` (0): the other two ports; 0 is chosen, and told to the peers.
+    - `labels`: up to 64 strings by string, shown in `NodeInfo`, for selectors.
+    - `insecure` (False): allow an address beyond loopback, without encryption.
+    - `copy_messages` (False): send every local message through the codec, to find in tests what
+      would not survive the wire.
+    - `kill_grace` (1): what a killed handler has to end before it counts as a zombie.
+    - `terminate_timeout` (5): how long `terminate` of an unsupervised process may take.
+    - `join_timeout` (15): how long the start waits for membership.
+    - `drain_timeout` (10): what `stop` gives the children of other nodes' supervisors to move.
+    - `membership` (`ClusterSettings`), `lane`, `control`: times and limits of the floors below.
+
+    Raises `InvalidOptionError` with the field, `InvalidNodeIdError` for `node_id` and `seeds`, and
+    `InsecureBindError` for an address beyond loopback without `insecure`.
     """
 
     node_id: str | None = None

@@ -39,8 +39,14 @@ class Node:
     ``async with Node() as node`` is just the runtime, without sockets. With an id it listens, joins
     through `seeds` (or founds a cluster) and is a member when `start` returns.
 
-    Parameters are those of `NodeConfig`; `behaviors` is a registry of its own instead of the
-    process-wide one; `config` a whole `NodeConfig`, over which the other options go.
+    - `node_id`: ``name@host:port``; None for no cluster.
+    - `seeds`: node ids to join through.
+    - `behaviors`: a registry of its own instead of the process-wide one.
+    - `config`: a whole `NodeConfig`, over which the other options go.
+    - any other field of `NodeConfig`, by name.
+
+    Nothing is opened before it is started. Raises what `NodeConfig` raises. It belongs to one
+    loop, is started once, and may not be used after a fork (`NodeStoppedError`).
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Node:
 
     @property
     def registry(self) -> GlobalRegistry:
-        """Global names: `register`, `unregister`, `whereis`, `names`."""
+        """Global names: `register`, `unregister`, `whereis`, `names` (see `GlobalRegistry`)."""
         if self._registry is None:
             raise NodeStoppedError(self._node_id, "it has not been started")
         return self._registry
@@ -229,11 +235,15 @@ class Node:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether this node hears no quorum, and so decides nothing."""
+        """Whether this node has no say, for want of a quorum. The present decider: always False."""
         return self._network is not None and self._network.is_frozen
 
     async def wait_for_members(self, count: int, timeout: float | None = 10.0) -> list[NodeInfo]:
-        """Wait until the cluster has at least `count` members. Raises TimeoutError."""
+        """Wait until the cluster has at least `count` members, this node included; returns them.
+
+        Raises TimeoutError, which names the members, after `timeout` seconds (None: no limit), and
+        `NodeStoppedError` when the node stops meanwhile.
+        """
         events = self.events()
         try:
             async with asyncio.timeout(timeout):
@@ -279,30 +289,41 @@ class Node:
     async def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
         """Start a process here; all arguments are for its `init`. Returns its `Ref`.
 
-        Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause) or
-        `InitTimeoutError`. See `options` for a name and other settings.
+        It returns when `init` has returned, None if that says `Ignore`. Raises `InitFailedError`
+        (with the cause), `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a
+        name and other settings.
         """
         return await self.kernel.start(behavior, args, kwargs)
 
     def options(self, **options: Any) -> StartOptions:
         """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.
 
-        `name`: a local name. `register`: ``"local"`` (default) or ``"global"``. `link`: tie it to
-        the calling process. `init_timeout`: seconds, default 30. `timeout`: seconds for the whole
-        of a `spawn`, default 10.
+        - `name`: what it is found by; `register` says where.
+        - `register`: ``"local"`` (default: by `whereis` on its node) or ``"global"``.
+        - `link`: tie it to the calling process; only for `start`, and only in a process.
+        - `init_timeout`: seconds that `init` may take, by default 30; None: no limit.
+        - `timeout`: seconds for the whole of a `spawn`, by default 10.
+
+        Raises `InvalidOptionError`.
         """
         return StartOptions(self, **options)
 
     async def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
-        """Start the registered `behavior` on the node `on` (default: here). Returns its `Ref`."""
+        """Start the registered `behavior` on the node `on` (default: here). Returns its `Ref`.
+
+        All other arguments are for its `init`; None is returned if that says `Ignore`. Raises
+        `BehaviorNotFoundError`, `InitFailedError`, `NodeNotReachableError`, `OverloadedError`,
+        `MessageSerializationError` for arguments that cannot travel, and `CallTimeoutError` after
+        10 s: what starts too late is stopped. It is not supervised.
+        """
         return await StartOptions(self).spawn(behavior, *args, on=on, **kwargs)
 
     def whereis(self, name: str) -> Ref[Any] | None:
-        """The process with this local name."""
+        """The process with this local name, or None."""
         return self.kernel.whereis(name)
 
     async def whereis_global(self, name: str, timeout: float = 5.0) -> Ref[Any] | None:
-        """The process with this global name."""
+        """The process with this global name, or None (see `GlobalRegistry.whereis`)."""
         return await self.registry.whereis(name, timeout=timeout)
 
     def ref(self, name: str, on: str | None = None) -> Ref[Any]:
@@ -310,7 +331,11 @@ class Node:
         return self.kernel.named_ref(name, on)
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
-        """Watch a process from outside: ``reason = await node.monitor(ref).wait()``."""
+        """Watch a process from outside: ``reason = await node.monitor(ref).wait()``.
+
+        It fires once: with the exit reason, ``"noproc"`` for one that is dead, ``"noconnection"``
+        when its node is lost.
+        """
         return self.kernel.monitor(ref)
 
     async def multi_call(
@@ -322,7 +347,7 @@ class Node:
     ) -> tuple[dict[str, Any], dict[str, Exception]]:
         """Call whoever has the local name `name` on each of `nodes` (default: all members).
 
-        Returns the replies by node and the errors by node.
+        Returns the replies by node and the errors by node; each call has `timeout` seconds.
         """
         ids = list(nodes) if nodes is not None else [info.id for info in self.members()]
         calls = (self.ref(name, on=node_id).call(message, timeout=timeout) for node_id in ids)
