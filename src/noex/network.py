@@ -54,6 +54,7 @@ class Network:
         self._context.set(zmq.MAX_SOCKETS, 16384)
         config = node.config
         address = config.address
+        self._address = address
         self._host = config.bind or address.host
         self._control = ControlLane(
             node_id=str(address),
@@ -181,7 +182,7 @@ class Network:
 
     def _describe(self) -> SelfDescription:
         assert self._lane is not None
-        host = self._node.config.address.host
+        host = self._address.host
         return SelfDescription(
             user_endpoint=f"tcp://{host}:{self._lane.port}",
             pub_endpoint=f"tcp://{host}:{self._control.pub_port}",
