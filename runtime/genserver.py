@@ -99,7 +99,7 @@ class GenServer(Generic[S]):
         """Handle a `ref.send`, or a message of the system. Returns what `handle_cast` may.
 
         Of the system: `Down`, `Exit`, `TIMEOUT`, `TaskResult`, `NameConflict`, and, after
-        `node.monitor_nodes(self.ref)`, `NodeUp` and `NodeDown`. Timers come here too.
+        `node.monitor_nodes(self.ref)`, `NodeUp`, `NodeDown` and more. Timers come here too.
         """
         if not isinstance(message, Down | Exit | TaskResult) and message is not TIMEOUT:
             report_unexpected_info(self._process, message)

@@ -277,7 +277,8 @@ class Node:
     def monitor_nodes(self, ref: Ref[Any]) -> Callable[[], None]:
         """Have `NodeUp` and `NodeDown` sent to the `handle_info` of a local process.
 
-        Returns the function that ends this.
+        `ViewChanged` and `NodeIdle` come too. Returns the function that ends this. Raises
+        `NoProcessError` when `ref` is no living process of this node.
         """
         process = self.kernel.find(ref)
         if process is None:
