@@ -15,7 +15,7 @@ NodeStatus = Literal["up", "busy", "draining", "leaving"]
 class SelfDescription:
     """What this node says of itself: to members when it joins, then in its heartbeats.
 
-    `load` is a number that only this program's node selectors give a meaning.
+    `load` is the load average of its machine over the last minute (0 where the system has none).
     """
 
     user_endpoint: str = ""

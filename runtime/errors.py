@@ -346,7 +346,7 @@ class InsecureBindError(NoexError):
     def describe(self) -> str:
         return (
             f"refusing to bind {self.args[0]}: without security a node binds to loopback only; "
-            "set cluster_secret= or node keys, or say insecure=True"
+            "bind a loopback address, or say insecure=True to send everything unencrypted"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import reprlib
 from typing import TYPE_CHECKING, Any
 
-from noex.runtime.log import get_logger
 from noex.runtime.reasons import is_orderly
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 300
-_log = get_logger()
 
 
 def _exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
@@ -31,7 +29,7 @@ def _state_for_people(process: Process) -> str:
 
 def report_crash(process: Process, error: BaseException) -> None:
     """A callback raised, or returned what it may not."""
-    _log.error(
+    process.kernel.log.error(
         "process_crashed",
         behavior=process.callbacks.behavior,
         name=process.name,
@@ -48,7 +46,7 @@ def report_stop(process: Process, reason: Any) -> None:
     if isinstance(reason, BaseException):
         report_crash(process, reason)
     elif not is_orderly(reason):
-        _log.warning(
+        process.kernel.log.warning(
             "process_stopped",
             behavior=process.callbacks.behavior,
             name=process.name,
@@ -59,7 +57,7 @@ def report_stop(process: Process, reason: Any) -> None:
 
 def report_terminate_failure(process: Process, error: BaseException) -> None:
     """`terminate` raised; the exit reason stays what it was."""
-    _log.error(
+    process.kernel.log.error(
         "terminate_failed",
         behavior=process.callbacks.behavior,
         name=process.name,
@@ -70,7 +68,7 @@ def report_terminate_failure(process: Process, error: BaseException) -> None:
 
 def report_untold(process: Process, error: Exception) -> None:
     """Somebody who watches a process, or is linked to it, could not be told of its end."""
-    _log.error(
+    process.kernel.log.error(
         "end_not_told",
         behavior=process.callbacks.behavior,
         name=process.name,
@@ -81,7 +79,7 @@ def report_untold(process: Process, error: Exception) -> None:
 
 def report_zombie(process: Process, task: asyncio.Task[Any]) -> None:
     """A killed handler, or a task of an ended process, still runs after the grace time."""
-    _log.error(
+    process.kernel.log.error(
         "zombie",
         behavior=process.callbacks.behavior,
         name=process.name,
@@ -107,7 +105,7 @@ def _stack(task: asyncio.Task[Any]) -> list[str]:
 
 def report_unexpected_info(process: Process, message: Any) -> None:
     """A message came to a process without `handle_info`."""
-    _log.warning(
+    process.kernel.log.warning(
         "unexpected_message",
         behavior=process.callbacks.behavior,
         name=process.name,

@@ -85,7 +85,9 @@ def _enter(
     ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, kernel.next_serial(), label)
     try:
         server = cls()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InitFailedError(callbacks.behavior, name) from error
     process = Process(kernel, ref, server, callbacks, name, parent)
     process.fence = fence
@@ -102,12 +104,12 @@ async def _initialize(
 ) -> Ref[Any] | None:
     try:
         result = process.own_context().run(process.server.init, *args, **kwargs)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        raise _failed(kernel, process, error) from error
-    except BaseException as error:  # Ctrl-C
+    except KeyboardInterrupt as error:  # Ctrl-C is for the node; all else is the process's own
         kernel.bury(process, error)
         kernel.interrupted(error)
         raise
+    except BaseException as error:
+        raise _failed(kernel, process, error) from error
     if asyncio.iscoroutine(result):
         try:
             result = await _await_init(kernel, process, result, timeout)

@@ -9,8 +9,9 @@ messages come with later turns of the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
@@ -189,6 +190,7 @@ class Network:
             behaviors=self._node.behaviors.names(),
             labels=self._node.config.labels,
             process_count=self._kernel.process_count,
+            load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
         )
 
     # ------------------------------------------------------------------ what happens
@@ -236,18 +238,16 @@ class Network:
         self._node.publish(event)
 
     def _node_busy(self, node_id: str, lag: float) -> None:
-        self._node.publish(NodeBusy(node_id, self._incarnation_of(node_id), lag))
+        self._tell(NodeBusy(node_id, self._incarnation_of(node_id), lag))
 
     def _node_idle(self, node_id: str) -> None:
-        event = NodeIdle(node_id, self._incarnation_of(node_id))
-        self._kernel.node_watchers.tell(event)
-        self._node.publish(event)
+        self._tell(NodeIdle(node_id, self._incarnation_of(node_id)))
 
     def _incarnation_of(self, node_id: str) -> int:
         member = self._membership.member(node_id) if self._membership is not None else None
         return member.incarnation if member is not None else 0
 
-    def _tell(self, event: NodeUp | NodeDown) -> None:
+    def _tell(self, event: NodeUp | NodeDown | NodeBusy | NodeIdle) -> None:
         self._kernel.node_watchers.tell(event)
         self._node.publish(event)
 
@@ -266,8 +266,7 @@ class Network:
 
     def _other_message(self, origin: Any, kind: str, body: Any) -> None:
         if kind == "admin" and self._membership is not None:
-            reply: Callable[[Any], None] = lambda answer: self._reply(origin, answer)  # noqa: E731
-            self._admin.asked(body, reply)
+            self._admin.asked(body, partial(self._reply, origin))
 
     def _reply(self, origin: Any, answer: Any) -> None:
         if self._membership is not None:
