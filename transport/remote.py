@@ -20,7 +20,7 @@ from noex.runtime.errors import (
     OverloadedError,
 )
 from noex.runtime.log import Throttle
-from noex.runtime.reasons import NOCONNECTION, NOPROC
+from noex.runtime.reasons import NOCONNECTION, NOPROC, SHUTDOWN, is_shutdown
 from noex.transport import ops
 from noex.transport.codec import Codec
 from noex.transport.peers import Peer, Uid
@@ -231,11 +231,23 @@ class RemoteOperations:
         self.signal(peer, ops.pack_op(ops.LINK_EXIT, survivor, dead, body=body))
 
     def encode_reason(self, reason: Any) -> bytes:
-        """An exit reason always travels: what cannot is sent as its repr."""
+        """An exit reason always travels: what cannot is sent as its repr.
+
+        An orderly end stays one: of ``("shutdown", detail)`` only the detail becomes text.
+        """
         try:
             return self.codec.encode(reason, operation="exit reason")
         except MessageSerializationError:
-            return self.codec.encode(repr(reason)[:1000], operation="exit reason")
+            text = (SHUTDOWN, _text(reason[1])) if is_shutdown(reason) else _text(reason)
+            return self.codec.encode(text, operation="exit reason")
+
+
+def _text(value: Any) -> str:
+    """The repr, also of what raises in it: somebody waits for this."""
+    try:
+        return repr(value)[:1000]
+    except Exception as error:
+        return f"<{type(value).__qualname__}, whose repr raises {type(error).__name__}>"
 
 
 class RemoteCaller(Caller):

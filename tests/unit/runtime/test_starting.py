@@ -55,8 +55,14 @@ async def nothing_left(kernel: Kernel) -> None:
     assert await started(kernel, Mute, options={"name": "it"})  # the name can be taken again
 
 
+class NoException(BaseException):
+    """What some libraries raise to get past ``except Exception``."""
+
+
 @BOTH
-@pytest.mark.parametrize("error", [ValueError("boom"), SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [ValueError("boom"), SystemExit(3), asyncio.CancelledError(), NoException()]
+)
 def test_case_119_an_init_that_raises(cls: type[Any], error: BaseException) -> None:
     async def main(kernel: Kernel) -> None:
         for _ in range(5):

@@ -460,6 +460,31 @@ async def test_a_reason_that_cannot_travel_arrives_as_its_text(w):
     assert isinstance(reason, str) and "socket" in reason
 
 
+class Nameless:
+    """Cannot travel, and cannot be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+@world
+async def test_a_reason_that_cannot_be_shown_either_is_told_all_the_same(w):
+    monitor = w.near.kernel.monitor(w.target)
+    await until(lambda: w.far.open_rows == 1)
+    w.there.exit((Nameless(),))
+    assert "tuple" in await monitor.wait(1.0)
+
+
+@world
+async def test_an_orderly_end_with_a_detail_that_cannot_travel_stays_orderly(w):
+    """Else a transient child would be started again after it was told to end."""
+    monitor = w.near.kernel.monitor(w.target)
+    await until(lambda: w.far.open_rows == 1)
+    w.there.exit(("shutdown", Nameless()))
+    word, detail = await monitor.wait(1.0)
+    assert word == "shutdown" and "Nameless" in detail
+
+
 # ---------------------------------------------------------------------- links
 
 
