@@ -32,6 +32,7 @@ from noex.supervisor.errors import NoAvailableNodeError
 from noex.supervisor.host import HOST
 from noex.supervisor.local import cause_of
 from noex.supervisor.placement import Node, Placement, Wish, shown_selector
+from noex.supervisor.spec import ChildSpec
 from noex.supervisor.strategy_actions import StartChild, StopChild
 from noex.supervisor.strategy_events import (
     ChildGone,
@@ -166,7 +167,10 @@ class RemoteChildren:
             self._killed.pop(action.child_id, None)
             return
         reason = f"zombie: {ref} was killed {found}; replace_zombies=True starts a new one"
-        raise NoAvailableNodeError(action.child_id, shown_selector(spec.node_selector), reason)
+        raise NoAvailableNodeError(action.child_id, shown_selector(self._selector(spec)), reason)
+
+    def _selector(self, spec: ChildSpec) -> Any:
+        return self._default_selector if spec.node_selector is None else spec.node_selector
 
     async def _zombie(self, ref: Ref[Any]) -> str | None:
         """Why `ref` has to be taken for a zombie; None: it is none (or its node's life is over)."""
@@ -187,7 +191,7 @@ class RemoteChildren:
         wish = Wish(
             action.child_id,
             spec.behavior if isinstance(spec.behavior, str) else spec.behavior.__qualname__,
-            spec.node_selector if spec.node_selector is not None else self._default_selector,
+            self._selector(spec),
             frozenset(action.exclude_nodes),
             failover=action.why == "failover",
         )

@@ -728,8 +728,8 @@ def test_a_child_is_not_replaced_beside_its_own_zombie_on_any_node(allowed: bool
         try:
             async with trio(2, clinging=Clinging) as nodes:
                 nodes.b.kernel.kill_grace = 0.05
-                child = ChildSpec("z", "clinging", node_selector=first_b, replace_zombies=allowed)
-                sup = await nodes.supervise(nodes.a, children=[child])
+                child = ChildSpec("z", "clinging", replace_zombies=allowed)
+                sup = await nodes.supervise(nodes.a, children=[child], node_selector=first_b)
                 ref = (await sup.get_child("z")).ref
                 ref.cast("hold")
                 await Clinging.entered.wait()
@@ -743,6 +743,7 @@ def test_a_child_is_not_replaced_beside_its_own_zombie_on_any_node(allowed: bool
                     await until(lambda: nodes.told("child_pending"), "it is pending")
                     info = await sup.get_child("z")
                     assert info.status == "pending" and "zombie" in info.reason
+                    assert "first_b" in info.reason  # the selector that counts for it
                     assert "zombie" in await sup.explain("z")
                     with pytest.raises(NoAvailableNodeError, match="zombie"):
                         await sup.restart_child("z")
