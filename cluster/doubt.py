@@ -5,7 +5,9 @@ were sent to it before the others removed it. Obeying those would start a second
 that runs elsewhere by now. So from the moment at which a stall is noticed the life is *in doubt*,
 and nothing of other nodes is handed to it, until one of these is true:
 
-- another member, not in doubt itself, has answered a greeting and holds the same view;
+- another member, not in doubt itself, has answered a greeting and holds the same view. Answers from
+  before the stall may wait in the socket, too, so one counts only if it comes behind the echo of a
+  token that was sent after the stall, on the same connection;
 - this node has decided a view itself, or is the only member of the one it holds;
 - the life is over, as somebody has told it.
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from noex.cluster.events import Address, Note
+from noex.cluster.events import Address, Ask, Note
 from noex.cluster.messages import Envelope
 from noex.cluster.outbox import Outbox
 from noex.cluster.settings import ClusterSettings
@@ -44,6 +46,8 @@ class Doubt:
         self._welcome = welcome
         self._since: float | None = None
         self._greeted_at = -inf
+        self._token = 0  # of the present doubt
+        self._fresh: set[Address] = set()  # endpoints from which its echo has come
         self._callers: dict[Uid, Address] = {}  # members whose greetings wait for an answer
 
     def __bool__(self) -> bool:
@@ -54,6 +58,8 @@ class Doubt:
         self._out.add(Note("warning", "node_was_stalled", {"seconds": round(gap, 3)}))
         if view is not None:
             self._since, self._greeted_at = now, -inf
+            self._token += 1
+            self._fresh.clear()
             self.look(view, now)
 
     def look(self, view: View | None, now: float) -> None:
@@ -66,12 +72,21 @@ class Doubt:
         elif now - self._greeted_at >= self._pause:
             self._greeted_at = now
             for member in others:
+                self._out.add(Ask(member.control_endpoint, self._token))
                 self._greet(member.control_endpoint)
         if self._since is not None and now - self._since >= self._grace:
             self._answer()
 
-    def welcomed(self, message: Envelope, view: View | None) -> None:
+    def answered(self, endpoint: str, token: int) -> None:
+        """An echo: what comes from there now was sent after the stall."""
+        if self._since is not None and token == self._token and endpoint not in self._fresh:
+            self._fresh.add(endpoint)
+            self._greet(endpoint)
+
+    def welcomed(self, address: Address, message: Envelope, view: View | None) -> None:
         """A greeting was answered: by a member that holds the same view?"""
+        if address not in self._fresh:
+            return
         same = (message.lineage, message.epoch, message.digest) == self._out.standing
         if same and view is not None and view.find(message.sender) is not None:
             self.end()

@@ -68,6 +68,7 @@ class Answered:
     uid: Uid
     at: float
     loop_lag: float = 0.0
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask the process at `endpoint` who it is; `Answered` comes back."""
+    """Ask the process at `endpoint` who it is; `Answered` comes back, with the `token`."""
 
     endpoint: str
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,8 +336,8 @@ class Membership:
                 self._feed(ev.LinkDown(endpoint, at))
             case DialRefused(endpoint, at):
                 self._feed(ev.DialRefused(endpoint, at))
-            case Pong(endpoint, _, node_id, incarnation, lag, at):
-                self._feed(ev.Answered(endpoint, (node_id, incarnation), at, lag))
+            case Pong(endpoint, token, node_id, incarnation, lag, at):
+                self._feed(ev.Answered(endpoint, (node_id, incarnation), at, lag, token))
 
     def _received(self, address: ev.Address | None, data: bytes, at: float) -> None:
         if address is None:
@@ -380,8 +380,8 @@ class Membership:
         match effect:
             case ev.Send(to, message):
                 self._send(to, message)
-            case ev.Ask(endpoint):
-                self._control.ping(endpoint)
+            case ev.Ask(endpoint, token):
+                self._control.ping(endpoint, token)
             case ev.Redial(endpoint):
                 self._control.disconnect(endpoint)
                 self._try(self._control.connect, endpoint)

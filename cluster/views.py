@@ -129,6 +129,7 @@ class Views:
                 self._joining.lost(endpoint)
             case ev.Answered(endpoint, uid, at):
                 self._answered(endpoint, uid, at)
+                self.doubt.answered(endpoint, event.token)
             case ev.Tick():
                 self._tick(event, now)
             case ev.LeaveWanted(status):
@@ -198,7 +199,7 @@ class Views:
                 if view is not None:
                     self._view_seen(view, message.sender, address, now)
                 self._joiner_heard(phase, peer, joiners, now)
-                self.doubt.welcomed(message, self.view)
+                self.doubt.welcomed(address, message, self.view)
             case wire.Join(member, relayed):
                 self._join_wanted(address, member, relayed, now)
             case wire.Refused(uid, reason, highest):
@@ -482,8 +483,7 @@ class Views:
         known = (*members, *(self.view.members if self.view else ()))
         contacts = frozenset(m.control_endpoint for m in known) - {self.me.control_endpoint}
         self.phase = "over"
-        highest = max(above, self.me.incarnation)
-        self._out.add(ev.LifeOver(reason, highest, contacts))
+        self._out.add(ev.LifeOver(reason, max(above, self.me.incarnation), contacts))
 
     def _say_wish(self, view: View, now: float) -> None:
         wish = self._leaving.say(self.me.status, now)

@@ -164,8 +164,8 @@ class Process:
         match effect:
             case ev.Send(to, message):
                 self.net.send(self, to, encode(message))
-            case ev.Ask(endpoint):
-                self.net.ask(self, endpoint)
+            case ev.Ask(endpoint, token):
+                self.net.ask(self, endpoint, token)
             case ev.Redial(endpoint):
                 kept = frozenset(self.links)
                 self.net.set_links(self, kept - {endpoint})
@@ -419,16 +419,16 @@ class Network:
         if link.peer is peer:
             asker.feed(lambda at: ev.Heard(link.endpoint, decode(data), at))
 
-    def ask(self, process: Process, endpoint: str) -> None:
+    def ask(self, process: Process, endpoint: str, token: int) -> None:
         link = process.links.get(endpoint)
         peer = link.peer if link else None
         if peer is not None and self.reachable(process, endpoint):
-            self.later(self._delay(), lambda: self._answer(process, peer, endpoint))
+            self.later(self._delay(), lambda: self._answer(process, peer, endpoint, token))
 
-    def _answer(self, process: Process, peer: Process, endpoint: str) -> None:
+    def _answer(self, process: Process, peer: Process, endpoint: str, token: int) -> None:
         if peer.thread_runs:
             uid = peer.uid
-            process.feed(lambda at: ev.Answered(endpoint, uid, at))
+            process.feed(lambda at: ev.Answered(endpoint, uid, at, token=token))
 
     def _pulse(self, process: Process) -> None:
         if not process.alive:
