@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -243,6 +243,11 @@ class SlowPeer:
         routing_id, frame = self.socket.recv_multipart()
         return routing_id, wire.unpack_header(frame), frame
 
+    async def has_frame_before(self, end: Callable[[], object]) -> bool:
+        """Wait for a frame, or for `end` to hold; whether it is a frame."""
+        await until(lambda: self.socket.poll(0) or end(), "a frame, or the end")
+        return bool(self.socket.poll(0))
+
     async def open(self) -> None:
         routing_id, header, _ = await self.next()
         assert header.kind == wire.HELLO
@@ -266,12 +271,11 @@ def test_a_peer_that_does_not_read_fills_the_window_and_no_more() -> None:
                 under_way = sum(len(sent.frame) for sent in sender._outlets[B].session._unacked)
                 assert under_way <= 100_000 + 20_000  # the receiver's window, and a batch
                 # it reads on: room again
-                while sender.queued(B):
+                while await slow.has_frame_before(lambda: not sender.queued(B)):
                     routing_id, header, _ = await slow.next()
                     if header.kind == wire.BATCH:
                         ack = wire.pack_ack(A[1], header.connection, header.seq)
                         slow.socket.send_multipart([routing_id, ack])
-                        await asyncio.sleep(0.001)  # sleep: the sender reads the ack meanwhile
                 assert sender.send(B, b"room")
 
     run(main)
