@@ -2,7 +2,7 @@
 # The wheel is built again whenever a source file changed, and from an unpacked sdist, so that
 # nothing stale from a build/ folder gets in.
 #
-#   make test [ARGS="-k name"]    make demo    make lint    make types    make cov    make tox    make clean
+#   make test [ARGS="-k name"]    make test-long    make demo    make lint    make types    make cov    make tox    make clean
 
 VENV ?= .venv
 ARGS ?=
@@ -13,7 +13,7 @@ ROOMS := runtime transport cluster registry supervisor cli src
 SOURCES := $(shell find $(ROOMS) -name __pycache__ -prune -o \( -type d -o -name '*.py' -o -name py.typed \) -print)
 
 .DELETE_ON_ERROR:
-.PHONY: help test demo lint format types cov tox wheel clean
+.PHONY: help test test-long demo lint format types cov tox wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -21,11 +21,14 @@ help:
 # Most tests wait more than they work, so several run at once; those that assert a time run alone.
 test: $(VENV)/installed
 ifeq ($(strip $(ARGS)),)
-	$(PY) -m pytest -n 4 --dist worksteal -m "not alone"
+	$(PY) -m pytest -n 4 --dist worksteal -m "not alone and not long"
 	$(PY) -m pytest -m alone
 else
 	$(PY) -m pytest $(ARGS)
 endif
+
+test-long: $(VENV)/installed
+	$(PY) -m pytest -n 2 -m long $(ARGS)
 
 demo: $(VENV)/installed
 	$(VENV)/bin/noex-node demo $(ARGS)

@@ -15,7 +15,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from noex.runtime.errors import (
     CallTimeoutError,
@@ -60,6 +60,8 @@ _GONE = (NoProcessError, ServerCrashedError, NodeNotReachableError)
 
 class DistributedServer(SupervisorServer):
     """The process of a distributed supervisor."""
+
+    is_distributed_supervisor: ClassVar = True  # for whoever must not import all of this
 
     async def init(self, options: SupervisorOptions) -> StrategyMachine:
         """Claim the name, then start the children."""

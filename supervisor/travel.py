@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
@@ -16,7 +16,7 @@ from noex.transport.codec import Codec
 from noex.transport.message import register
 from noex.transport.remote import RefBinding
 
-for _cls in (
+VALUES: Final = (
     SupervisorHandle,
     ChildInfo,
     SupervisorStats,
@@ -34,7 +34,9 @@ for _cls in (
     events.ChildAdopted,
     events.SupervisorTakenOver,
     events.EventsLost,
-):
+)
+
+for _cls in VALUES:
     register(_cls)
 
 

@@ -13,10 +13,13 @@ from noex.runtime.errors import NoexError
 from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
 from noex.runtime.states import STARTING
-from noex.supervisor.distributed import DistributedServer
+from noex.supervisor import travel
 from noex.supervisor.host import HOST, Host
 
 HOST_TIMEOUT: Final = 5.0
+
+VALUES: Final = travel.VALUES
+"""What a message about supervisors may hold: a node must know it, supervisor or not."""
 
 
 async def start(
@@ -97,7 +100,7 @@ def distributed_supervisors(kernel: Kernel) -> list[Ref[Any]]:
     return [
         process.ref
         for process in kernel.processes.values()
-        if isinstance(process.server, DistributedServer)
+        if getattr(process.server, "is_distributed_supervisor", False)
     ]
 
 

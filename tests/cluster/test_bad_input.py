@@ -217,7 +217,8 @@ def test_strangers_at_the_ports_cost_the_node_nothing(stage: Stage, kind: str) -
             await asyncio.to_thread(send_foreign_frames, ports)
         assert await echo.call("args") == (1,)
         assert await neighbour.call(("relay", echo, "up", 5.0)) == "up"
-        await until(lambda: len(open_files(pid)) <= files, "the strangers' sockets are closed")
+        # 60 strangers came; meanwhile a node may open a connection or two of its own to a peer.
+        await until(lambda: len(open_files(pid)) <= files + 3, "the strangers' sockets are closed")
         assert here.happened("NodeDown", "n1") == []
         assert here.happened("NodeBusy", "n1") == []
         lines = here.cluster["n1"].log()[len(log_before) :].splitlines()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chaos import storm
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FIRST, _, LAST = os.environ.get("NOEX_CHAOS_SEEDS", "1:2").partition(":")
 SECONDS = float(os.environ.get("NOEX_CHAOS_SECONDS", "5"))

@@ -73,6 +73,7 @@ def test_a_text_is_counted_in_full_though_a_node_is_killed(half: str) -> None:
     assert figures["words"] > 15_000
 
 
+@pytest.mark.long
 def test_a_folder_of_texts_with_more_workers(tmp_path: Path) -> None:
     folder = write_text(tmp_path / "texts")
     program, status = demo("--json", "--input", str(folder), "--workers", "11")
@@ -137,9 +138,12 @@ MOMENTS = {
     "during failover": "SIGKILL to",
     "while it compares": "All done",
 }
+LONG = {"during failover", "while it compares"}
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=[pytest.mark.long] if m in LONG else []) for m in MOMENTS]
+)
 def test_ctrl_c_leaves_nothing(moment: str, half: str) -> None:
     with NoexNode("demo", "--input", half) as program:
         program.until(MOMENTS[moment])
@@ -158,6 +162,7 @@ def test_ctrl_c_in_the_first_moment_leaves_nothing() -> None:
     assert program.text == ""
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_last_moment_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "word").write_text("hello")
     with NoexNode("demo", "--input", str(tmp_path / "word")) as program:
@@ -168,6 +173,7 @@ def test_ctrl_c_in_the_last_moment_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in program.errors
 
 
+@pytest.mark.long
 def test_more_ctrl_c_only_makes_it_quicker(half: str) -> None:
     with NoexNode("demo", "--input", half) as program:
         program.until("chunks of text")
@@ -178,6 +184,7 @@ def test_more_ctrl_c_only_makes_it_quicker(half: str) -> None:
     assert "Traceback" not in program.errors
 
 
+@pytest.mark.long
 def test_sigterm_is_as_good_as_ctrl_c() -> None:
     with NoexNode("demo") as program:
         program.until("A distributed supervisor")

@@ -10,7 +10,7 @@ from member_process import MemberProcess
 
 from noex.transport.ports import choose_ports
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 class Trio:

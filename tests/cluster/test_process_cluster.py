@@ -17,7 +17,7 @@ from noex import Node
 from noex.registry.behaviors import BehaviorRegistry
 from noex.testing import NodeProcessError, ProcessCluster
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DIES = """
 import asyncio, os, signal, sys

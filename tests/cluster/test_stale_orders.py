@@ -11,7 +11,7 @@ from failover import scribe, supervise
 
 from noex import ChildSpec, DistributedSupervisor, RestartIntensity
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_a_spawn_that_waited_in_a_stopped_node_starts_nothing_when_the_node_goes_on(

@@ -12,7 +12,7 @@ from failover import infos, refs, removed, replaced, running, scribe, supervise
 
 from noex import ChildTemplate, DistributedMaxRestartsExceededError, RestartIntensity
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PATIENT = RestartIntensity(max_restarts=10_000, within=1.0)
 FOR_LONG = ["raise"] * 500

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import itertools
 import json
 import os
@@ -163,14 +164,8 @@ def lane_threads() -> list[str]:
 
 
 def hold_gil(seconds: float) -> None:
-    """Keep the GIL in one C call for about this long."""
-    size, taken = 1_000_000, 0.0
-    while taken < 0.05:
-        size *= 2
-        started = time.perf_counter()
-        sum(range(size))
-        taken = time.perf_counter() - started
-    sum(range(int(size * seconds / taken)))
+    """Keep the GIL for this long in one C call (a `PyDLL` does not release it)."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
 
 
 def stay_busy(seconds: float) -> None:

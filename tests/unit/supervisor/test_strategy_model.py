@@ -128,7 +128,7 @@ def status(child: ModelChild) -> str:
     return "ignored" if child.ignored else "pending"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]),
     auto=st.sampled_from(["never", "any_significant", "all_significant"]),

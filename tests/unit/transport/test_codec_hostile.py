@@ -74,7 +74,7 @@ def test_what_the_fuzz_starts_from_is_valid() -> None:
         CODEC.decode(data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_random_bytes(data: bytes) -> None:
     for form in (b"", b"\xc1", b"\xc1\x01", b"\xc1\x02", b"\xc1\x03"):
@@ -117,7 +117,7 @@ wild = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(wild)
 def test_well_formed_nonsense(value: Any) -> None:
     data = msgpack.packb(value)
@@ -201,7 +201,7 @@ def test_a_key_without_a_value_is_an_error() -> None:
     assert isinstance(outcome(b"\xc1\x03" + msgpack.packb([23, "a", 1, "b"])), DecodeError)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(wild)
 def test_only_what_could_be_sent_is_ever_received(value: Any) -> None:
     for form in (b"", b"\xc1\x01", b"\xc1\x02", b"\xc1\x03"):

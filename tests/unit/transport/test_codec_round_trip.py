@@ -172,7 +172,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values)
 @example(Decimal("sNaN123"))
 @example([Decimal("NaN"), Decimal("-0E+7"), Decimal("Infinity")])
@@ -181,7 +181,7 @@ def test_any_value_arrives_as_it_was(value: Any) -> None:
     assert same(back(value), value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(plain)
 @example(("add", True))
 @example([True, 1, 1.0, (1,), [1], {1: (1,)}])
