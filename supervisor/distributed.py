@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from noex.cluster.view import GRACEFUL_SHUTDOWN
 from noex.runtime.errors import (
     CallTimeoutError,
     GlobalNameConflictError,
@@ -142,10 +143,11 @@ class DistributedServer(SupervisorServer):
 
     def hear_other(self, message: Any) -> None:
         match message:
-            case NodeDown(node_id=node_id, incarnation=incarnation):
+            case NodeDown(node_id=node_id, incarnation=incarnation, reason=reason):
                 self._placement.forget(node_id)
                 self._drained.discard((node_id, incarnation))
-                self.tell(NodeLost(node_id, incarnation))
+                in_order = reason == GRACEFUL_SHUTDOWN
+                self.tell(NodeLost(node_id, incarnation, counted=not in_order))
             case _ if getattr(message, "type", None) in ("node_up", "node_idle", "view_changed"):
                 self._look_for_draining()
                 self.tell(PlacementChanged())

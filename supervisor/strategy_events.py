@@ -79,11 +79,13 @@ class NodeLost:
     """A life of a node has ended, with all its children: one event for all of them.
 
     Children on this life or an earlier one of the node are lost; `incarnation` None means any
-    life. Starts that are under way there are reported by `StartFailed` (``node_lost``).
+    life. Starts that are under way there are reported by `StartFailed` (``node_lost``). A node
+    that left in order is no failure: `counted` False keeps it out of the restart window.
     """
 
     node_id: str
     incarnation: int | None = None
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,12 @@ class Grouped:
             child.why = "restart"
             self._choose(child)
 
-    def lost(self, children: Sequence[Child]) -> None:
+    def lost(self, children: Sequence[Child], counted: bool) -> None:
         fresh = [child for child in children if not child.must_stop]
         for child in children:
             child.must_stop = False
             child.why = "failover"
-        if fresh and admit_loss(self._core, len(fresh)):
+        if fresh and (not counted or admit_loss(self._core, len(fresh))):
             self._choose(min(fresh, key=lambda child: child.order))
 
     def go_on(self, children: Sequence[Child]) -> None:

@@ -247,9 +247,9 @@ class Outcomes:
         if meant_to_live and self._core.ending is None:
             ids = tuple(child.id for child in meant_to_live)
             self._core.emit(NodeFailureDetected(self._core.supervisor_id, event.node_id, ids))
-        self._strategy_after_loss(hit, event.node_id)
+        self._strategy_after_loss(hit, event.node_id, event.counted)
 
-    def _strategy_after_loss(self, hit: list[Child], node_id: str) -> None:
+    def _strategy_after_loss(self, hit: list[Child], node_id: str, counted: bool) -> None:
         core = self._core
         fresh: list[Child] = []
         for child in hit:
@@ -265,7 +265,7 @@ class Outcomes:
                 self._leave_node(child, node_id)
                 fresh.append(child)
         if fresh and core.ending is None:
-            self._strategy.lost(fresh)
+            self._strategy.lost(fresh, counted)
 
     def _leave_node(self, child: Child, node_id: str) -> None:
         self._core.lose_process(child, Wait.TURN)

@@ -19,7 +19,7 @@ class RestartStrategy(Protocol):
     def failed(self, child: Child) -> None:
         """A child has ended; it waits, without a process."""
 
-    def lost(self, children: Sequence[Child]) -> None:
+    def lost(self, children: Sequence[Child], counted: bool) -> None:
         """Children were lost with one node; they wait, without processes."""
 
     def go_on(self, children: Sequence[Child]) -> None:
@@ -71,8 +71,8 @@ class Single:
         if self._core.admit():
             self._core.await_turn(child, "restart")
 
-    def lost(self, children: Sequence[Child]) -> None:
-        if admit_loss(self._core, len(children)):
+    def lost(self, children: Sequence[Child], counted: bool) -> None:
+        if not counted or admit_loss(self._core, len(children)):
             for child in children:
                 self._core.await_turn(child, "failover")
 

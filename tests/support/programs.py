@@ -19,6 +19,12 @@ MARK = "NOEX_TEST_PROGRAM"
 SUPPORT = Path(__file__).parent
 
 
+def _heed_ctrl_c() -> None:
+    """Of a shell's background jobs, Ctrl-C is ignored, and what they start inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class NoexNode:
     """One run of `noex-node`. All processes that come of it carry a mark in their environment."""
 
@@ -30,6 +36,7 @@ class NoexNode:
         cwd: Path | None = None,
         stdin: int = subprocess.DEVNULL,
     ) -> None:
+        _heed_ctrl_c()
         self.mark = uuid.uuid4().hex
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("NOEX_")}
         inherited["PYTHONPATH"] = str(SUPPORT)

@@ -120,14 +120,14 @@ class Bench:
         self.stopping.pop((child_id, ref.generation), None)
         return ChildExited(child_id, ref.generation, reason)
 
-    def lose(self, node_id: str) -> Bench:
+    def lose(self, node_id: str, *, counted: bool = True) -> Bench:
         """A node goes down with all that runs on it."""
         for ref in [ref for ref in self.alive if ref.node_id == node_id]:
             del self.alive[ref]
         for key, stop in list(self.stopping.items()):
             if stop.node_id == node_id:
                 del self.stopping[key]
-        over = [NodeLost(node_id), *self._silent_no_more(node_id)]
+        over = [NodeLost(node_id, counted=counted), *self._silent_no_more(node_id)]
         return self.feed(*over)
 
     def _silent_no_more(self, node_id: str) -> list[Event]:

@@ -63,6 +63,15 @@ def test_case_235_n_lost_children_are_n_starts_and_count_once(strategy: str, los
     assert b.told("child_migrated") == [("child_migrated", child_id) for child_id in ids]
 
 
+@pytest.mark.parametrize("strategy", STATIC)
+def test_a_node_that_left_in_order_does_not_count(strategy: str) -> None:
+    """Its children could not be moved in time; they are started elsewhere all the same."""
+    b = spread(strategy, "a", "b", on=dict.fromkeys("ab", B), most=0)
+    b.lose(B, counted=False)
+    assert b.finish is None
+    assert b.told("child_migrated") == [("child_migrated", "a"), ("child_migrated", "b")]
+
+
 @pytest.mark.parametrize(("counts", "most", "survives"), [
     ("once", 0, False), ("once", 1, True),
     ("none", 0, True),
