@@ -151,6 +151,7 @@ class Trio:
         await network._membership.stop()  # type: ignore[union-attr]
         await network._lane.stop(linger=0)  # type: ignore[union-attr]
         await network._control.stop()
+        network._context.destroy(linger=0)  # waits until libzmq has let go of the ports
         await kernel.shutdown(timeout=0.5)
 
     async def lose(self, node: Node) -> None:
