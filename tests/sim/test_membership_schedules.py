@@ -12,7 +12,7 @@ import random
 import pytest
 from cluster_sim import Network, Process
 
-SEEDS = int(os.environ.get("NOEX_SIM_SEEDS", "40"))
+SEEDS = int(os.environ.get("NOEX_SIM_SEEDS", "25"))
 FIRST = int(os.environ.get("NOEX_SIM_FIRST", "0"))
 SETTLE = 60.0
 

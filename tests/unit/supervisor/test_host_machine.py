@@ -153,7 +153,7 @@ def test_rows_that_only_bar_are_bounded(host):
     assert len(host.children()) == GONE_ROWS_PER_OWNER
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(80))
 def test_random_schedules_keep_the_promises(seed):
     """At most one token of a child runs at a time; every asker is answered exactly once."""
     rng = random.Random(seed)
