@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import reprlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.reasons import is_orderly
 
 if TYPE_CHECKING:
     import asyncio
 
+    from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
+    from noex.runtime.ref import Ref
 
+KINDS: Final = ("call", "cast", "info", "continue", "stop", "exit")  # by the kinds of a mailbox
+_records = logging.getLogger("noex")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 300
 
@@ -112,3 +117,14 @@ def report_unexpected_info(process: Process, message: Any) -> None:
         ref=str(process.ref),
         message=_brief.repr(message),
     )
+
+
+def report_dead_letter(kernel: Kernel, ref: Ref[Any], kind: int, message: Any) -> None:
+    """A message went to a process that is not (or no longer) there. Only told at debug.
+
+    Dead letters come in floods, so with debug off this is one look at a cached flag.
+    """
+    if _records.isEnabledFor(logging.DEBUG):
+        kernel.log.debug(
+            "dead_letter", ref=str(ref), kind=KINDS[kind], message=_brief.repr(message)
+        )
