@@ -4,7 +4,7 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
 
     NoexError
     ├── NoProcessError(ref)                      the target is not alive
-    ├── ServerCrashedError(ref, reason)          the target ended before it replied
+    ├── ServerCrashedError(ref, reason)          the target ended before it did what was asked
     ├── CallTimeoutError(ref, timeout)           no reply in time; also a TimeoutError
     ├── NodeNotReachableError(node_id)           the target's node is gone; also a ConnectionError
     ├── OverloadedError(node_id)                 the queue to the target is full
@@ -74,7 +74,7 @@ class NoProcessError(NoexError):
 
 
 class ServerCrashedError(NoexError):
-    """The target ended while the call was waiting for its reply.
+    """The target ended while the call was waiting for its reply, or a stop for its orderly end.
 
     `reason` is its exit reason: the exception of a crash, or a string such as ``"killed"``.
     """
@@ -88,7 +88,7 @@ class ServerCrashedError(NoexError):
         ref, reason = self.args
         noex = isinstance(reason, NoexError)
         said = f"{type(reason).__name__}: {reason}" if noex else repr(reason)
-        return f"{ref} ended before it replied, reason {said}"
+        return f"{ref} ended before it did what was asked, reason {said}"
 
 
 class CallTimeoutError(NoexError, TimeoutError):

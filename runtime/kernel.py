@@ -24,11 +24,12 @@ from noex.runtime.errors import (
     NodeStoppedError,
     NoProcessError,
     ProcessKilledError,
+    ServerCrashedError,
 )
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
 from noex.runtime.node_watchers import NodeWatchers
-from noex.runtime.reasons import NOCONNECTION, NOPROC, says
+from noex.runtime.reasons import NOCONNECTION, NOPROC, is_same, says
 from noex.runtime.ref import Ref
 from noex.runtime.scheduler import Scheduler
 
@@ -278,6 +279,8 @@ class Kernel:
             raise NoProcessError(ref)
         if says(outcome, NOCONNECTION) and not self.is_own(ref):
             raise NodeNotReachableError(ref.node_id)
+        if not is_same(reason, outcome):
+            raise ServerCrashedError(ref, outcome)
 
     def ask_to_stop(self, ref: Ref[Any], reason: Any) -> None:
         """Put an ordered stop into the mailbox of `ref`."""

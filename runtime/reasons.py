@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from noex.runtime.errors import RemoteError
+
 NORMAL: Final = "normal"
 SHUTDOWN: Final = "shutdown"
 KILLED: Final = "killed"
@@ -45,3 +47,32 @@ def is_orderly(reason: Any) -> bool:
 def is_crash(reason: Any) -> bool:
     """Whether `reason` deserves a crash report (an exception that is not an ordered end)."""
     return isinstance(reason, BaseException)
+
+
+def is_same(asked: Any, reason: Any) -> bool:
+    """Whether a process ended with the very reason that was asked for.
+
+    An exception that has travelled is another object, and perhaps a `RemoteError`: it is known
+    by its class and text then.
+    """
+    if asked is reason:
+        return True
+    if isinstance(asked, BaseException):
+        return isinstance(reason, BaseException) and _looks(asked) == _looks(reason)
+    if is_shutdown(asked) and is_shutdown(reason) and isinstance(asked, tuple):
+        return isinstance(reason, tuple) and is_same(asked[1], reason[1])
+    try:
+        return bool(asked == reason)
+    except Exception:  # `==` is a user's code
+        return False
+
+
+def _looks(error: BaseException) -> tuple[str, str]:
+    """The class and the text of an exception, on whichever node it was raised."""
+    if isinstance(error, RemoteError):
+        return error.args[0], error.args[1]
+    cls = type(error)
+    try:
+        return f"{cls.__module__}.{cls.__qualname__}", str(error)
+    except Exception:  # so is `__str__`
+        return f"{cls.__module__}.{cls.__qualname__}", ""

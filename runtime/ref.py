@@ -136,7 +136,8 @@ class Ref(Generic[G_co]):
 
         `reason` is what `terminate` and its monitors get; `timeout` is seconds, or None.
         Raises `NoProcessError` if it is not alive, `CallTimeoutError` after `timeout` seconds
-        (it may still stop later).
+        (it may still stop later), and `ServerCrashedError(reason)` if it ended for another reason
+        first: it crashed on a message before this one, say, or was killed.
         """
         check_timeout(timeout)
         await self.kernel.stop_process(self, reason, timeout)

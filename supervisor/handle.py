@@ -165,7 +165,7 @@ class SupervisorHandle:
         watch(self.ref)
         try:
             await self.ref.stop(reason, timeout=timeout)
-        except NoProcessError:
+        except (NoProcessError, ServerCrashedError):  # it was gone, or gave up at that moment
             pass
 
     async def wait(self, *, timeout: float | None = None) -> Any:

@@ -12,6 +12,7 @@ from actors import (
     Gate,
     TidyActor,
     TidyAsyncActor,
+    raises,
     run,
     started,
     turns,
@@ -28,7 +29,7 @@ from noex.runtime.errors import (
     ServerCrashedError,
 )
 from noex.runtime.kernel import Kernel
-from noex.runtime.returns import NoReply
+from noex.runtime.returns import NoReply, Stop
 
 BOTH = pytest.mark.parametrize("cls", [TidyActor, TidyAsyncActor])
 
@@ -117,13 +118,68 @@ def test_a_stop_that_takes_too_long_says_so_and_goes_on() -> None:
 
 
 @BOTH
-def test_two_stops_at_once_both_succeed_and_the_first_decides(cls: type[Any]) -> None:
+@pytest.mark.parametrize("second", ["first", "second"])
+def test_of_two_stops_at_once_the_first_decides(cls: type[Any], second: str) -> None:
+    """Who asked for another reason than the one that counted hears of it."""
+
     async def main(kernel: Kernel) -> None:
         seen: list[Any] = []
         ref = await started(kernel, cls, seen=seen)
         monitor = kernel.monitor(ref)
-        await asyncio.gather(ref.stop("first"), ref.stop("second"))
+        stops = ref.stop("first"), ref.stop(second)
+        told = await asyncio.gather(*stops, return_exceptions=True)
         assert await monitor.wait() == "first" and seen == [("terminate", "first")]
+        assert told[0] is None
+        if second == "first":
+            assert told[1] is None
+        else:
+            assert isinstance(told[1], ServerCrashedError) and told[1].reason == "first"
+
+    run(main)
+
+
+@BOTH
+def test_case_154_a_stop_of_what_ends_for_another_reason_raises_that(cls: type[Any]) -> None:
+    async def main(kernel: Kernel) -> None:
+        error = ValueError("boom")
+        for does, reason in (
+            (raises(error), error),
+            (lambda _server, _state: Stop("odd"), "odd"),
+            (lambda server, _state: server.ref.exit("kill"), "killed"),
+        ):
+            ref = await started(kernel, cls)
+            ref.cast(does)
+            with pytest.raises(ServerCrashedError) as caught:
+                await ref.stop()
+            assert caught.value.ref is ref and caught.value.reason is reason
+            assert kernel.find(ref) is None
+
+    run(main)
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["normal", ("shutdown", "x"), ValueError("asked"), None])
+def test_case_154_a_process_that_ends_so_by_itself_has_been_stopped(
+    cls: type[Any], reason: Any
+) -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, cls)
+        ref.cast(lambda _server, _state: Stop(reason))
+        await ref.stop(reason)
+        assert not await ref.is_alive()
+
+    run(main)
+
+
+def test_case_154_a_terminate_that_raises_leaves_the_reason_and_the_stop() -> None:
+    async def main(kernel: Kernel) -> None:
+        class Clumsy(Actor):
+            def terminate(self, reason: Any, state: Any) -> None:
+                raise RuntimeError("in terminate")
+
+        ref = await started(kernel, Clumsy)
+        await ref.stop("shutdown")
+        assert not await ref.is_alive()
 
     run(main)
 
@@ -178,8 +234,9 @@ def test_a_terminate_that_takes_too_long_is_killed() -> None:
 
         ref = await started(kernel, Slow)
         monitor = kernel.monitor(ref)
-        await ref.stop()
-        assert await monitor.wait() == "killed"
+        with pytest.raises(ServerCrashedError) as caught:
+            await ref.stop()
+        assert caught.value.reason == "killed" == await monitor.wait()
         assert len(kernel.alarm) <= 1  # the next look at what was cancelled
 
     run(main, terminate_timeout=0.01)
@@ -278,7 +335,8 @@ def test_a_kill_during_terminate(in_terminate: str) -> None:
             await gate.reached.wait()
             ref.exit("kill")
         assert await monitor.wait(1.0) == "killed"
-        await stop
+        with pytest.raises(ServerCrashedError):
+            await stop
 
     run(main)
 
@@ -297,8 +355,9 @@ def test_a_terminate_that_kills_itself_before_it_awaits() -> None:
 
         ref = await started(kernel, Ends)
         monitor = kernel.monitor(ref)
-        await ref.stop()
-        assert await monitor.wait() == "killed"
+        with pytest.raises(ServerCrashedError) as caught:
+            await ref.stop()
+        assert caught.value.reason == "killed" == await monitor.wait()
         await turns()
         assert ran == []
 

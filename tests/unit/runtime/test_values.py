@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from noex.runtime.errors import NoexError
+from noex.runtime.errors import NoexError, RemoteError
 from noex.runtime.log import Throttle, get_logger
 from noex.runtime.messages import TIMEOUT, Down
-from noex.runtime.reasons import ORPHANED, SUPERSEDED, is_crash, is_orderly, is_shutdown
+from noex.runtime.reasons import (
+    ORPHANED,
+    SUPERSEDED,
+    is_crash,
+    is_orderly,
+    is_same,
+    is_shutdown,
+)
 from noex.runtime.returns import UNCHANGED, Ignore, NoReply, Ok, Reply, Stop
 
 
@@ -52,6 +59,40 @@ def test_what_a_reason_means(reason: Any, shutdown: bool, orderly: bool, crash: 
     assert is_shutdown(reason) is shutdown
     assert is_orderly(reason) is orderly
     assert is_crash(reason) is crash
+
+
+SAME = Odd()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "same"),
+    [
+        ("normal", "normal", True),
+        ("normal", "shutdown", False),
+        ("normal", ("shutdown", "normal"), False),
+        (("shutdown", 1), ("shutdown", 1), True),
+        (("shutdown", 1), ("shutdown", 2), False),
+        (("shutdown", 1), "shutdown", False),
+        ("shutdown", ("shutdown", 1), False),
+        (SAME, SAME, True),
+        (Odd(), Odd(), False),
+        ("normal", Odd(), False),
+        (("shutdown", SAME), ("shutdown", SAME), True),
+        (ValueError("x"), ValueError("x"), True),
+        (ValueError("x"), ValueError("y"), False),
+        (ValueError("x"), KeyError("x"), False),
+        (ValueError("x"), "x", False),
+        ("x", ValueError("x"), False),
+        (("shutdown", ValueError("x")), ("shutdown", ValueError("x")), True),
+        (ValueError("x"), RemoteError("builtins.ValueError", "x"), True),
+        (ValueError("x"), RemoteError("builtins.KeyError", "x"), False),
+        (ValueError(SAME), ValueError(SAME), True),
+        (None, None, True),
+        (None, "normal", False),
+    ],
+)
+def test_whether_an_end_is_the_one_that_was_asked_for(asked: Any, reason: Any, same: bool) -> None:
+    assert is_same(asked, reason) is same
 
 
 def test_timeout_is_one_object_that_survives_copies() -> None:

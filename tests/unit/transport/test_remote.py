@@ -365,6 +365,23 @@ async def test_stop_returns_when_the_process_is_gone(w):
 
 
 @world
+async def test_case_154_a_stop_tells_for_what_other_reason_a_far_process_ended(w):
+    both = asyncio.gather(w.target.call("crash"), w.target.stop(), return_exceptions=True)
+    for error in await both:
+        assert isinstance(error, ServerCrashedError) and error.ref == w.target
+        assert isinstance(error.reason, ValueError) and error.reason.args == ("told so", 7)
+    assert w.far.kernel.process_count == 0
+
+
+@world
+async def test_case_154_a_reason_that_has_travelled_is_still_the_one_that_was_asked_for(w):
+    for reason in (ValueError("asked"), ("shutdown", KeyError("why")), [1, {2: 3.0}], ("x", None)):
+        there = await w.far.kernel.start(Server)
+        await w.near.elsewhere(there).stop(reason)
+    assert w.far.kernel.process_count == 1
+
+
+@world
 async def test_exit_signals_follow_the_local_rules(w):
     trapping = await w.far.kernel.start(Server, (True,))
     far_trapping = w.near.elsewhere(trapping)
