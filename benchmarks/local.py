@@ -1,150 +1,150 @@
-"""One node against a naive actor (a Task and an asyncio.Queue each), in one run, with ratios.
+"""One node against other ways to have actors in Python, in one run, with ratios.
 
-    python benchmarks/local.py [--seconds 1]
+    python benchmarks/local.py [--quick] [--only ROW ...] [--peers NAME ...] [--cpu]
 
-Plain asyncio, the garbage collector as it is by default. Figures drift with the machine; the ratio
-is what to compare.
+Plain asyncio; the garbage collector as it is by default; each measurement in a fresh OS process,
+the peers taking turns, and the median of the repetitions. Figures drift with the machine; the
+ratio is what to compare. On a machine that is busy with something else, look at `--cpu`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
 import platform
-import time
-import tracemalloc
-from collections.abc import Awaitable, Callable
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict
 from typing import Any
 
-from noex import GenServer, Node
+import peers
+from rows import ROWS, Figures, Row, Size
+
+QUICK = Size(seconds=0.1, step=200, idle=500, scale=2000, scale_seconds=5.0)
+Table = dict[str, dict[str, Figures]]  # row, peer
 
 
-class Counter(GenServer[int]):
-    """Adds."""
+def measure_here(row: Row, peer_name: str, size: Size) -> Figures | None:
+    """One measurement, in this OS process."""
 
-    def init(self) -> int:
-        return 0
+    async def main() -> Figures | None:
+        async with peers.load(peer_name) as peer:
+            return await row.measure(peer, size)
 
-    def handle_call(self, message: Any, state: int) -> Any:
-        return state + message, state + message
-
-    def handle_cast(self, message: Any, state: int) -> int:
-        return state + message
+    return asyncio.run(main())
 
 
-class Naive:
-    """The usual home-made actor."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[tuple[int, asyncio.Future[int] | None]] = asyncio.Queue()
-        self.total = 0
-        self.task = asyncio.create_task(self.run())
-
-    async def run(self) -> None:
-        while True:
-            number, reply = await self.queue.get()
-            self.total += number
-            if reply is not None:
-                reply.set_result(self.total)
-
-    async def call(self, number: int) -> int:
-        reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.queue.put_nowait((number, reply))
-        return await reply
-
-    def cast(self, number: int) -> None:
-        self.queue.put_nowait((number, None))
+def measure_apart(row: Row, peer_name: str, size: Size) -> Figures | None:
+    """One measurement, in an OS process of its own. None if that fails."""
+    command = [sys.executable, os.path.abspath(__file__), "--cell", row.key, peer_name]
+    command.append(json.dumps(asdict(size)))
+    limit = 120 + 10 * size.seconds + (size.scale_seconds if not row.repeated else 0) * 2
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=limit, text=True, check=True)
+        figures: Figures | None = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.SubprocessError, ValueError, IndexError) as error:
+        print(f"{row.key} of {peer_name}: {error}", file=sys.stderr)
+        print(getattr(error, "stderr", None) or "", file=sys.stderr)
+        return None
+    return figures
 
 
-async def rate(step: Callable[[], Awaitable[int]], seconds: float) -> float:
-    """Operations a second of `step`, which returns how many it did."""
-    await step()
-    done, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        done += await step()
-    return done / elapsed
-
-
-async def sequential(actor: Any) -> int:
-    for _ in range(2000):
-        await actor.call(1)
-    return 2000
-
-
-async def concurrent(actor: Any) -> int:
-    async def caller() -> None:
-        for _ in range(20):
-            await actor.call(1)
-
-    await asyncio.gather(*(caller() for _ in range(1000)))
-    return 20_000
-
-
-async def casts(actor: Any) -> int:
-    for _ in range(20_000):
-        actor.cast(1)
-    await actor.call(1)
-    return 20_000
-
-
-async def measure(seconds: float) -> dict[str, tuple[float, float]]:
-    """(noex, naive) for each figure."""
-    async with Node() as node:
-        ours, naive = await node.start(Counter), Naive()
-        table = {
-            name: (
-                await rate(lambda step=step: step(ours), seconds),  # type: ignore[misc]
-                await rate(lambda step=step: step(naive), seconds),  # type: ignore[misc]
-            )
-            for name, step in (
-                ("sequential calls/s", sequential),
-                ("calls/s, 1000 callers", concurrent),
-                ("casts/s", casts),
-            )
-        }
-        naive.task.cancel()
-        kept: list[Any] = []
-
-        async def spawn_ours() -> int:
-            kept.extend([await node.start(Counter) for _ in range(5000)])
-            return 5000
-
-        async def spawn_naive() -> int:
-            kept.extend([Naive() for _ in range(5000)])
-            await asyncio.sleep(0)
-            return 5000
-
-        table["spawns/s, all kept"] = (
-            await rate(spawn_ours, seconds / 2),
-            await rate(spawn_naive, seconds / 2),
-        )
-        for one in kept:
-            if isinstance(one, Naive):
-                one.task.cancel()
-        await asyncio.sleep(0)
+def measure_all(rows: list[Row], names: list[str], size: Size, repetitions: int) -> Table:
+    """Every row for every peer, the peers taking turns."""
+    table: Table = {}
+    for row in rows:
+        runs: dict[str, list[Figures]] = {name: [] for name in names}
+        for _ in range(repetitions if row.repeated else 1):
+            for name in names:
+                figures = measure_apart(row, name, size)
+                if figures is not None:
+                    runs[name].append(figures)
+        table[row.key] = {name: median(figures) for name, figures in runs.items() if figures}
     return table
 
 
-async def bytes_per_process() -> float:
-    async with Node() as node:
-        await node.start(Counter)
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        kept = [await node.start(Counter) for _ in range(20_000)]
-        after = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        return (after - before) / len(kept)
+def median(runs: list[Figures]) -> Figures:
+    """Of each figure by itself."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def render(table: Table, rows: list[Row], names: list[str], clock: str) -> str:
+    """The table, as text."""
+    others = [name for name in names if name != "noex"]
+    heads = "".join(f"{name:>12}" for name in names) + "".join(f"{'/' + n:>9}" for n in others)
+    lines = [f"{'':40}{heads}{'gap ms':>9}{'gc ms':>8}{'gc %':>6}"]
+    for row in rows:
+        cells = {name: shown(row, figures, clock) for name, figures in table[row.key].items()}
+        line = f"{row.title:40}" + "".join(f"{number(cells.get(name)):>12}" for name in names)
+        line += "".join(f"{ratio(cells, name):>9}" for name in others)
+        lines.append(line + tail(table[row.key].get("noex", {})))
+    return "\n".join(lines)
+
+
+def shown(row: Row, figures: Figures, clock: str) -> float:
+    """The figure that stands for the row."""
+    if row.key == "scale":
+        return figures["kept"]
+    return figures.get(clock, figures["wall"])
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def ratio(cells: dict[str, float], name: str) -> str:
+    ours, theirs = cells.get("noex"), cells.get(name)
+    return "-" if not ours or not theirs else f"{ours / theirs:.2f}"
+
+
+def tail(figures: Figures) -> str:
+    """Of noex: longest gap of the loop, longest run of the collector, its share of the time."""
+    gap, longest = figures.get("gap"), figures.get("gc_longest")
+    text = f"{'-':>9}" if gap is None else f"{gap * 1e3:9.1f}"
+    if longest is None:
+        return text + f"{'-':>8}{'-':>6}"
+    return text + f"{longest * 1e3:8.1f}{figures['gc_share'] * 100:6.1f}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="One node against other actors in Python.")
+    keys = [row.key for row in ROWS]
+    parser.add_argument("--quick", action="store_true", help="a few seconds in all")
+    parser.add_argument("--only", nargs="+", choices=keys, metavar="ROW", help=", ".join(keys))
+    parser.add_argument("--peers", nargs="+", choices=list(peers.MODULES), metavar="NAME")
+    parser.add_argument("--seconds", type=float, default=1.0, help="each measurement")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--cpu", action="store_true", help="rates by CPU time, not the wall clock")
+    parser.add_argument("--json", metavar="FILE", help="all figures, to that file")
+    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One node against a naive actor.")
-    parser.add_argument("--seconds", type=float, default=1.0, help="per figure")
-    seconds = parser.parse_args().seconds
+    options = arguments()
+    if options.cell:
+        key, peer_name, size = options.cell
+        row = next(row for row in ROWS if row.key == key)
+        print(json.dumps(measure_here(row, peer_name, Size(**json.loads(size)))))
+        return
+    size = QUICK if options.quick else Size(seconds=options.seconds)
+    rows = [row for row in ROWS if not options.only or row.key in options.only]
+    versions = {name: peers.version(name) for name in options.peers or peers.MODULES}
+    names = [name for name, version in versions.items() if version]
     print(f"Python {platform.python_version()}, {platform.machine()}, plain asyncio")
-    print(f"{'':24}{'noex':>12}{'naive':>12}{'ratio':>8}")
-    for name, (ours, naive) in asyncio.run(measure(seconds)).items():
-        print(f"{name:24}{ours:12,.0f}{naive:12,.0f}{ours / naive:8.2f}")
-    print(f"{'bytes per idle process':24}{asyncio.run(bytes_per_process()):12,.0f}")
+    print(", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items()))
+    table = measure_all(rows, names, size, 1 if options.quick else options.repetitions)
+    print(render(table, rows, names, "cpu" if options.cpu else "wall"))
+    if options.json:
+        write_json(options.json, versions, table)
+
+
+def write_json(path: str, versions: dict[str, Any], table: Table) -> None:
+    with open(path, "w") as file:
+        json.dump({"python": sys.version, "versions": versions, "rows": table}, file, indent=1)
 
 
 if __name__ == "__main__":
