@@ -6,12 +6,14 @@ a process of a later life. A ref with serial 0 names whoever has the local name 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from noex.runtime.errors import InvalidOptionError
-from noex.runtime.process import OpenReply
+from noex.runtime.execution import OpenReply, call_inline
+from noex.runtime.proxy import Proxy
 from noex.runtime.reasons import NORMAL
-from noex.runtime.states import IDLE
+from noex.runtime.states import CAST, IDLE, INFO
+from noex.runtime.typed import Request
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -26,6 +28,7 @@ def check_timeout(timeout: Any) -> None:
 
 
 G_co = TypeVar("G_co", covariant=True)
+R = TypeVar("R")
 
 
 class Ref(Generic[G_co]):
@@ -36,7 +39,16 @@ class Ref(Generic[G_co]):
     process of a later one. ``node.ref(name)`` is a name as an address, resolved at each use.
     """
 
-    __slots__ = ("__weakref__", "incarnation", "kernel", "label", "node_id", "process", "serial")
+    __slots__ = (
+        "__weakref__",
+        "casts",
+        "incarnation",
+        "kernel",
+        "label",
+        "node_id",
+        "process",
+        "serial",
+    )
 
     def __init__(
         self,
@@ -52,6 +64,7 @@ class Ref(Generic[G_co]):
         self.serial = serial
         self.label = label
         self.process: Process | None = None  # while it lives here
+        self.casts: tuple[str, ...] = ()  # its methods marked `@cast`, for `proxy`
 
     def __repr__(self) -> str:
         if self.serial == 0:
@@ -83,6 +96,23 @@ class Ref(Generic[G_co]):
         """Whether this is a name, resolved anew at each use."""
         return self.serial == 0
 
+    @property
+    def proxy(self) -> type[G_co]:
+        """Its methods marked `@call` and `@cast`, with their own signatures.
+
+        ``await ref.proxy.add(5)``, ``ref.proxy.add.cast(5)``,
+        ``await ref.proxy.add.with_timeout(0.5)(5)``. See `RemoteCall` for what is raised.
+        """
+        return cast("type[G_co]", Proxy(self))
+
+    @overload
+    async def call(self, message: Request[R], *, timeout: float | None = 5.0) -> R: ...
+    @overload  # without it mypy takes ``text: str = await ref.call(Get())`` for right
+    async def call(  # type: ignore[overload-cannot-match]
+        self, message: Request[object], *, timeout: float | None = 5.0
+    ) -> object: ...
+    @overload
+    async def call(self, message: Any, *, timeout: float | None = 5.0) -> Any: ...
     async def call(self, message: Any, *, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for the reply.
 
@@ -94,20 +124,24 @@ class Ref(Generic[G_co]):
         """
         if timeout is not None and not (type(timeout) is float and timeout > 0):
             check_timeout(timeout)
-        process = self.process
-        kernel = self.kernel
+        process, kernel = self.process, self.kernel
         if (
             process is not None
             and process.status == IDLE
             and process.callbacks.call_is_plain
             and not kernel.guarded
-            and kernel.scheduler.may_inline()
+            and (kernel.turns.may_run() or await self._turn_comes(process))
         ):
-            reply = process.call_inline(message)
+            reply = call_inline(process, message)
             if type(reply) is not OpenReply:
                 return reply
             return await kernel.await_reply(reply.caller, timeout)
         return await kernel.call(self, message, timeout)
+
+    async def _turn_comes(self, process: Process) -> bool:
+        """Wait until the loop had its due. Whether the call may still run in this turn."""
+        kernel = self.kernel
+        return await kernel.turns.comes() and process.status == IDLE and not kernel.guarded
 
     def cast(self, message: Any) -> bool:
         """Send `message` to `handle_cast`, without waiting.
@@ -115,11 +149,17 @@ class Ref(Generic[G_co]):
         Returns False when it is known already that it will not arrive. Never raises because of
         the target; only a message that cannot travel raises `MessageSerializationError`.
         """
-        return self.kernel.cast(self, message)
+        process = self.process
+        if process is None or self.kernel.guarded:
+            return self.kernel.cast(self, message)
+        return process.deliver((CAST, message, None))
 
     def send(self, message: Any) -> bool:
         """Send `message` to `handle_info`; like `cast` otherwise."""
-        return self.kernel.send(self, message)
+        process = self.process
+        if process is None or self.kernel.guarded:
+            return self.kernel.send(self, message)
+        return process.deliver((INFO, message, None))
 
     def exit(self, reason: Any) -> None:
         """Send an exit signal, and do not wait.

@@ -1,0 +1,173 @@
+"""Typed calls: what a type checker knows of a request, and of the methods of a GenServer.
+
+Two kinds, which may be mixed in one class:
+
+- A message that names the type of its reply: ``class Get(Request[int])``; `await ref.call(Get())`
+  is an `int`. It is handled in `handle_call` like any other message.
+- A method marked `@call` or `@cast`, reached through `ref.proxy` with its own signature. It travels
+  as a `MethodCall`; `noex.runtime.proxy` is the side of the caller, `noex.runtime.methods` the one
+  of the server.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Coroutine
+from types import MethodType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
+
+from noex.runtime.returns import NoReply, Reply, Stop
+
+if TYPE_CHECKING:
+    from noex.runtime.proxy import RemoteCall, RemoteCast
+
+    Special = Reply | NoReply | Stop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+L = TypeVar("L")
+L_co = TypeVar("L_co", covariant=True)
+
+Told = TypeVar("Told", bound="NoReply | Stop | Coroutine[Any, Any, NoReply | Stop | None] | None")
+
+CALLBACKS: Final = frozenset(
+    {
+        "init",
+        "handle_call",
+        "handle_cast",
+        "handle_info",
+        "handle_continue",
+        "handle_stop",
+        "terminate",
+        "format_status",
+    }
+)
+
+
+class Request(Generic[R_co]):
+    """A message whose reply has a type: ``class Get(Request[int])``.
+
+    ``await ref.call(Get())`` is then an `int` for mypy and pyright. What `handle_call` really
+    replies is not looked at. A plain class or a dataclass; `@noex.message` lets it travel::
+
+        @noex.message
+        @dataclass(frozen=True)
+        class Add(Request[int]):
+            amount: int
+    """
+
+    __slots__ = ()
+
+
+class MethodCall(NamedTuple):
+    """What travels when a method is called or cast through `ref.proxy`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Method:
+    """A method that others may reach: what `@call` and `@cast` leave in the class.
+
+    On an instance it is the plain method, so that ``self.add(5)`` and ``super().add(5)`` are
+    ordinary calls.
+    """
+
+    __slots__ = ("__wrapped__", "is_cast")
+
+    def __init__(self, function: Callable[..., Any], *, is_cast: bool) -> None:
+        self.__wrapped__ = function
+        self.is_cast = is_cast
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        return self if instance is None else MethodType(self.__wrapped__, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """``Base.add(self, 5)``: the plain function."""
+        return self.__wrapped__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Its name, docstring and the like are those of the function."""
+        return getattr(self.__wrapped__, name)
+
+    def __repr__(self) -> str:
+        return f"<@{'cast' if self.is_cast else 'call'} {self.__wrapped__!r}>"
+
+
+if TYPE_CHECKING:
+
+    class CallMethod(Generic[P, L_co]):
+        """A method marked `@call`: remote on the class (the proxy), plain on an instance."""
+
+        @overload
+        def __get__(
+            self: CallMethod[P, Coroutine[Any, Any, R | Special]], instance: None, owner: type[Any]
+        ) -> RemoteCall[P, R]: ...
+        @overload
+        def __get__(
+            self: CallMethod[P, R | Special], instance: None, owner: type[Any]
+        ) -> RemoteCall[P, R]: ...
+        @overload
+        def __get__(self, instance: object, owner: type[Any]) -> Callable[P, L_co]: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+
+    class CastMethod(Generic[P, L_co]):
+        """A method marked `@cast`."""
+
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> RemoteCast[P]: ...
+        @overload
+        def __get__(self, instance: object, owner: type[Any]) -> Callable[P, L_co]: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+
+
+def call(method: Callable[Concatenate[Any, P], L]) -> CallMethod[P, L]:
+    """Mark a method of a GenServer that answers: ``await ref.proxy.add(5)``.
+
+    What it returns is the reply; `self.state` is the state, to read and to set. `Reply`, `NoReply`
+    and `Stop` mean what they mean in `handle_call`. An exception is a crash. `def` or
+    `async def`::
+
+        class Counter(GenServer[int]):
+            def init(self, start: int = 0) -> int:
+                return start
+
+            @call
+            def add(self, amount: int) -> int:
+                self.state += amount
+                return self.state
+
+    ``ref.proxy.add.cast(5)`` does not wait. ``self.add(5)``, inside, is the plain method. An
+    override in a subclass needs no mark of its own. Raises TypeError for what is no method, and
+    for a callback such as `handle_call`.
+    """
+    return typing.cast("CallMethod[P, L]", Method(_checked(method, "call"), is_cast=False))
+
+
+def cast(method: Callable[Concatenate[Any, P], Told]) -> CastMethod[P, Told]:
+    """Mark a method of a GenServer that does not answer: ``ref.proxy.reset()`` is a `ref.cast`.
+
+    It returns None, `NoReply` or `Stop`; all else is as with `@call`.
+    """
+    return typing.cast("CastMethod[P, Told]", Method(_checked(method, "cast"), is_cast=True))
+
+
+def _checked(method: Any, mark: str) -> Any:
+    if isinstance(method, staticmethod | classmethod | Method) or not callable(method):
+        raise TypeError(f"@{mark} marks a plain method, not {method!r}")
+    name = getattr(method, "__name__", "")
+    if name in CALLBACKS:
+        raise TypeError(f"@{mark}: {name} is a callback of GenServer; mark a method of your own")
+    return method
