@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ class Size:
     seconds: float = 1.0  # each measurement
     step: int = 2000  # calls or casts between two looks at the clock
     idle: int = 20_000  # processes whose memory is counted
-    scale: int = 1_000_000  # processes of the scale run
-    scale_seconds: float = 60.0  # and how long it may take
+    scale: int = 1_000_000  # processes, or queued messages, at the most
+    scale_seconds: float = 60.0  # and how long that may take
 
 
 Measure = Callable[[Peer, Size], Awaitable[Figures | None]]  # None: the peer has no such thing
@@ -37,13 +38,19 @@ class Row:
     key: str
     title: str
     measure: Measure
+    figure: str = "rate"  # which of the figures stands in the table
     repeated: bool = True  # a median of several runs; else one, which takes long
+
+    def value(self, figures: Figures, clock: str) -> float:
+        """What stands in the table."""
+        return figures[clock if self.figure == "rate" else self.figure]
 
 
 async def _under_load(peer: Peer, size: Size, step: Callable[[], Awaitable[int]]) -> Figures:
     figures = await measure_rate(step, size.seconds)
-    if peer.has_loop:
-        figures["gap"] = await measure_gap(step, size.seconds / 2)
+    if peer.has_loop:  # measured apart, and the collector makes gaps in the first part, too
+        gap = await measure_gap(step, size.seconds / 2)
+        figures["gap"] = max(gap, figures["gc_longest"])
     return figures
 
 
@@ -65,45 +72,30 @@ async def _callers(peer: Peer, size: Size) -> Figures:
 
 async def _casts(peer: Peer, size: Size) -> Figures:
     actor = await peer.start()
-    return await _under_load(peer, size, lambda: peer.casts(actor, size.step))
+    return await _under_load(peer, size, lambda: peer.casts(actor, size.step * 5))
 
 
 async def _spawns(peer: Peer, size: Size) -> Figures:
     """Every process is kept, so the collector has more to look through all the time."""
-    kept: list[Any] = []
-
-    async def step() -> int:
-        started = await peer.start_many(min(1000, size.step))
-        kept.extend(started)
-        await asyncio.sleep(0)
-        return len(started)
-
-    return await _grow(peer, step, 100_000_000, size.seconds)
+    return await _grow(peer, [], peer.spawns_at_most, size.step // 2, size.seconds)
 
 
 async def _scale(peer: Peer, size: Size) -> Figures:
     kept: list[Any] = []
     before = resident_bytes()
-
-    async def step() -> int:
-        started = await peer.start_many(min(1000, size.scale - len(kept)))
-        kept.extend(started)
-        await asyncio.sleep(0)
-        return len(started)
-
-    figures = await _grow(peer, step, size.scale, size.scale_seconds)
+    figures = await _grow(peer, kept, size.scale, 1000, size.scale_seconds)
     return figures | {"kept": len(kept), "resident": (resident_bytes() - before) / len(kept)}
 
 
-async def _grow(
-    peer: Peer, step: Callable[[], Awaitable[int]], count: int, seconds: float
-) -> Figures:
-    """Run `step` until there are `count` or the time is over, with an eye on loop and collector."""
+async def _grow(peer: Peer, kept: list[Any], count: int, step: int, seconds: float) -> Figures:
+    """Start and keep processes until there are `count` or the time is over."""
     count = min(count, peer.spawns_at_most)
     with Collector() as collector, Ticker() as ticker:
         meter = Meter()
         while meter.done < count and meter.wall < seconds:
-            meter.done += await step()
+            kept.extend(await peer.start_many(min(step, count - meter.done)))
+            meter.done = len(kept)
+            await asyncio.sleep(0)
         figures = meter.figures()
     if peer.has_loop:
         figures["gap"] = ticker.longest
@@ -111,7 +103,7 @@ async def _grow(
 
 
 async def _memory(peer: Peer, size: Size) -> Figures:
-    """What one more idle process costs: the objects of Python."""
+    """What one more idle process costs in objects of Python (threads have stacks as well)."""
     count = min(size.idle, peer.spawns_at_most)
     await peer.start_many(100)
     gc.collect()
@@ -121,16 +113,34 @@ async def _memory(peer: Peer, size: Size) -> Figures:
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    return {"wall": (after - before) / len(kept)}
+    return {"bytes": (after - before) / len(kept)}
+
+
+def _fairness(callers: int) -> Measure:
+    """Tasks that do nothing but call, for a while: how long may nobody else run?"""
+
+    async def measure(peer: Peer, size: Size) -> Figures | None:
+        if not peer.has_loop:
+            return None
+        actor = await peer.start()
+        with Ticker() as ticker, Collector() as collector:
+            end = time.perf_counter() + size.seconds
+            counts = await asyncio.gather(*(peer.call_until(actor, end) for _ in range(callers)))
+        share = min(counts) * len(counts) / sum(counts)  # 1: all had the same
+        return {"gap": ticker.longest, "least_share": share, **collector.figures()}
+
+    return measure
 
 
 ROWS = (
-    Row("sequential", "sequential calls/s, def handler", _sequential(DEF)),
-    Row("async", "sequential calls/s, async def handler", _sequential(ASYNC)),
+    Row("sequential", "sequential calls/s, `def` handler", _sequential(DEF)),
+    Row("async", "sequential calls/s, `async def` handler", _sequential(ASYNC)),
     Row("waiting", "sequential calls/s, handler that waits", _sequential(WAITING)),
     Row("callers", "calls/s, 1000 callers", _callers),
     Row("casts", "casts/s", _casts),
     Row("spawns", "spawns/s, all kept", _spawns),
-    Row("memory", "bytes per idle process", _memory),
-    Row("scale", "processes kept", _scale, repeated=False),
+    Row("memory", "bytes per idle process", _memory, "bytes"),
+    Row("fair-1", "fairness: 1 caller that loops", _fairness(1), "gap"),
+    Row("fair-1000", "fairness: 1000 callers that loop", _fairness(CALLERS), "gap"),
+    Row("scale", "processes kept in one node", _scale, "kept", repeated=False),
 )

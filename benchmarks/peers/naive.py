@@ -54,6 +54,16 @@ class WaitingActor(AsyncActor):
         self.total += number
 
 
+class Holder(AsyncActor):
+    """Waits for an event, if it gets one."""
+
+    async def handle(self, number: int) -> None:
+        if isinstance(number, asyncio.Event):
+            await number.wait()
+        else:
+            self.total += number
+
+
 class Naive(Peer):
     """What one writes in an afternoon."""
 
@@ -70,6 +80,10 @@ class Naive(Peer):
         self.actors += actors
         await asyncio.sleep(0)  # each task has run up to its queue
         return actors
+
+    async def start_holder(self) -> Any:
+        self.actors.append(actor := Holder())
+        return actor
 
     async def __aexit__(self, *exc: object) -> None:
         for actor in self.actors:

@@ -37,6 +37,18 @@ class WaitingCounter(Counter):
         return state + message, state + message
 
 
+class Holder(Counter):
+    """Waits for an event, if it gets one."""
+
+    def handle_cast(self, message: Any, state: int) -> Any:
+        if isinstance(message, asyncio.Event):
+            return self.hold(message)
+        return state + message
+
+    async def hold(self, gate: asyncio.Event) -> None:
+        await gate.wait()
+
+
 class Noex(Peer):
     """Us."""
 
@@ -54,6 +66,12 @@ class Noex(Peer):
     async def start_many(self, count: int) -> list[Any]:
         start = self.node.start
         return [await start(Counter) for _ in range(count)]
+
+    async def start_holder(self) -> Any:
+        return await self.node.start(Holder)
+
+    async def settle(self, actor: Any) -> None:
+        await actor.call(1, timeout=600)
 
 
 PEER = Noex

@@ -29,6 +29,7 @@ class Pykka(Peer):
 
     has_loop = False
     handlers = (DEF,)
+    is_flat_worth = False
     spawns_at_most = 2000  # threads
 
     async def start(self, handler: str = DEF) -> Any:
