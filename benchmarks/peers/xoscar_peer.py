@@ -7,7 +7,7 @@ import itertools
 from time import perf_counter
 from typing import Any, Self
 
-import xoscar
+import xoscar  # type: ignore[import-untyped, unused-ignore]
 
 from peers.peer import ASYNC, DEF, Peer
 
