@@ -15,6 +15,8 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
     ├── NameTakenError(name, owner)              a local name is in use
     ├── GlobalNameConflictError(name, owner)     a global name is in use
     ├── BadReturnValueError(callback, value)     a callback returned what it may not
+    ├── UnknownMethodError(method, behavior)     `ref.proxy` has no method of this name
+    ├── BadArgumentsError(method, signature)     its arguments do not fit; also a TypeError
     ├── UnhandledMessageError(message)           raised by a `match` that knows no such message
     ├── BehaviorNotFoundError(behavior_name, node_id)
     ├── MessageSerializationError(operation, path)
@@ -239,8 +241,40 @@ class BadReturnValueError(NoexError):
         legal = {
             "handle_call": "(reply, state), Reply, NoReply or Stop",
             "init": "the state, Ok or Ignore",
-        }.get(callback, "the new state, None, NoReply or Stop")
+            "@call": "the reply, Reply, NoReply or Stop",
+            "@cast": "None, NoReply or Stop, and a new state is set as self.state",
+        }.get(callback.partition(" ")[0], "the new state, None, NoReply or Stop")
         return f"{callback} returned {value!r}; legal is {legal}"
+
+
+class UnknownMethodError(NoexError):
+    """The process has no such method marked `@call` or `@cast`. It lives on.
+
+    `known` are those that it has.
+    """
+
+    fields = ("method", "behavior", "known")
+
+    def __init__(self, method: str, behavior: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(method, behavior, known)
+
+    def describe(self) -> str:
+        method, behavior, known = self.args
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        return f"{behavior} has no method {method!r} marked @call or @cast; {has}"
+
+
+class BadArgumentsError(NoexError, TypeError):
+    """The arguments do not fit the method. It was not called, and the process lives on."""
+
+    fields = ("method", "signature", "reason")
+
+    def __init__(self, method: str, signature: str, reason: str) -> None:
+        super().__init__(method, signature, reason)
+
+    def describe(self) -> str:
+        method, signature, reason = self.args
+        return f"{method}{signature} cannot be called so: {reason}"
 
 
 class UnhandledMessageError(NoexError):

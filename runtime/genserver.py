@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from noex.runtime.current import task_caller
 from noex.runtime.errors import (
@@ -76,6 +76,12 @@ class GenServer(Generic[S]):
     behavior_name: ClassVar[str | None] = None
     _process: Process
 
+    if TYPE_CHECKING:
+
+        @classmethod
+        def _instance(cls) -> Self:
+            """For `Startable`: how a type checker gets from the class to its instances."""
+
     def init(self, *args: Any, **kwargs: Any) -> Any:
         """Make the first state from the arguments of `start`: the state, `Ok` or `Ignore`.
 
@@ -122,6 +128,20 @@ class GenServer(Generic[S]):
     def handle_stop(self, reason: Any, state: S) -> Any:
         """An ordered stop arrives. For behaviours of noex itself that end in several steps."""
         return Stop(reason)
+
+    @property
+    def state(self) -> S:
+        """The state, to read and to set.
+
+        The `state` argument of a callback is the same value, and what the callback returns becomes
+        the state, over what it has set here.
+        """
+        state: S = self._process.state
+        return state
+
+    @state.setter
+    def state(self, value: S) -> None:
+        self._process.state = value
 
     @property
     def ref(self) -> Ref[Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
+from noex.runtime.methods import refusal
+from noex.runtime.reports import report_refused_cast
 from noex.runtime.typed import MethodCall
 
 if TYPE_CHECKING:
+    from noex.runtime.process import Process
     from noex.runtime.ref import Ref
 
 P = ParamSpec("P")
@@ -34,11 +37,15 @@ class RemoteCall(Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Call it, and wait for the reply when this is awaited."""
-        return self._ref.call(MethodCall(self._name, args, kwargs), timeout=self._timeout)
+        message = MethodCall(self._name, args, kwargs)
+        process = self._ref.process or _named(self._ref)
+        if process is not None and process.callbacks.methods is None:
+            raise refusal(process, self._name)
+        return self._ref.call(message, timeout=self._timeout)
 
     def cast(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Have it run without waiting, as `ref.cast`; its reply is dropped."""
-        return self._ref.cast(MethodCall(self._name, args, kwargs))
+        return _cast(self._ref, MethodCall(self._name, args, kwargs))
 
     def with_timeout(self, timeout: float | None) -> RemoteCall[P, R_co]:
         """The same method with another timeout: ``await ref.proxy.add.with_timeout(0.5)(5)``.
@@ -66,7 +73,7 @@ class RemoteCast(Generic[P]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Have it run, without waiting."""
-        return self._ref.cast(MethodCall(self._name, args, kwargs))
+        return _cast(self._ref, MethodCall(self._name, args, kwargs))
 
     def cast(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """The same, for those who cast all kinds of method."""
@@ -87,6 +94,26 @@ class Proxy:
     def __getattr__(self, name: str) -> RemoteCall[..., Any] | RemoteCast[...]:
         if name.startswith("__"):  # asked for by copy, inspect and their like
             raise AttributeError(f"{name} is no method of {self._ref}")
-        if name in self._ref.casts:
+        if name in _casts(self._ref):
             return RemoteCast(self._ref, name)
         return RemoteCall(self._ref, name)
+
+
+def _named(ref: Ref[Any]) -> Process | None:
+    """The process that has the name now, if `ref` is a name on this node."""
+    return ref.kernel.find(ref) if ref.is_name and ref.is_local else None
+
+
+def _casts(ref: Ref[Any]) -> tuple[str, ...]:
+    named = _named(ref)
+    if named is None or named.callbacks.methods is None:
+        return ref.casts
+    return named.callbacks.methods.casts
+
+
+def _cast(ref: Ref[Any], message: MethodCall) -> bool:
+    process = ref.process or _named(ref)
+    if process is not None and process.callbacks.methods is None:
+        report_refused_cast(process, refusal(process, message.name))
+        return False
+    return ref.cast(message)

@@ -6,7 +6,8 @@ a process of a later life. A ref with serial 0 names whoever has the local name 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+import typing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from noex.runtime.errors import InvalidOptionError
 from noex.runtime.execution import OpenReply, call_inline
@@ -103,7 +104,7 @@ class Ref(Generic[G_co]):
         ``await ref.proxy.add(5)``, ``ref.proxy.add.cast(5)``,
         ``await ref.proxy.add.with_timeout(0.5)(5)``. See `RemoteCall` for what is raised.
         """
-        return cast("type[G_co]", Proxy(self))
+        return typing.cast("type[G_co]", Proxy(self))
 
     @overload
     async def call(self, message: Request[R], *, timeout: float | None = 5.0) -> R: ...

@@ -119,6 +119,17 @@ def report_unexpected_info(process: Process, message: Any) -> None:
     )
 
 
+def report_refused_cast(process: Process, error: Exception) -> None:
+    """A method was cast that the process does not have, or with arguments that do not fit."""
+    process.kernel.log.warning(
+        "cast_refused",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        error=str(error),
+    )
+
+
 def report_dead_letter(kernel: Kernel, ref: Ref[Any], kind: int, message: Any) -> None:
     """A message went to a process that is not (or no longer) there. Only told at debug.
 

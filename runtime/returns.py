@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.callbacks import is_awaitable
 from noex.runtime.errors import InvalidOptionError, UnhandledMessageError
@@ -111,13 +111,24 @@ class Stop:
         return f"Stop({self.reason!r})"
 
 
-class Ignore:
+if TYPE_CHECKING:
+
+    class _NoState(type):
+        __sizeof__: None  # type: ignore[assignment]
+
+else:
+    _NoState = type
+
+
+class Ignore(metaclass=_NoState):
     """From `init`: do not start, and do not count this as a failure. The class or an instance.
 
     `node.start` then returns None, and so does `start_child`.
     """
 
     __slots__ = ()
+    if TYPE_CHECKING:  # a type checker tells it from a state by this (see `State`)
+        __sizeof__: None  # type: ignore[assignment]
 
 
 _SPECIAL: Final = (_Next, Stop, Ignore)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Coroutine
-from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,6 +21,7 @@ from typing import (
     Generic,
     NamedTuple,
     ParamSpec,
+    Protocol,
     TypeVar,
     overload,
 )
@@ -36,11 +36,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+I_co = TypeVar("I_co", covariant=True)
+G_co = TypeVar("G_co", covariant=True)
 L = TypeVar("L")
 L_co = TypeVar("L_co", covariant=True)
 
 Told = TypeVar("Told", bound="NoReply | Stop | Coroutine[Any, Any, NoReply | Stop | None] | None")
 
+MARK: Final = "__noex_mark__"
+CALL: Final = "call"
+CAST: Final = "cast"
 CALLBACKS: Final = frozenset(
     {
         "init",
@@ -70,40 +75,27 @@ class Request(Generic[R_co]):
     __slots__ = ()
 
 
+class State(Protocol):
+    """What `init` returns unless that is `Ignore`: the one class which, for type checkers, does
+    not fit here."""
+
+    def __sizeof__(self) -> int: ...
+
+
+class Startable(Protocol[P, I_co, G_co]):
+    """A GenServer class, for type checkers: the arguments of its `init`, what that returns, and
+    the instances."""
+
+    def init(self, this: Any, /, *args: P.args, **kwargs: P.kwargs) -> I_co: ...
+    def _instance(self) -> G_co: ...
+
+
 class MethodCall(NamedTuple):
     """What travels when a method is called or cast through `ref.proxy`."""
 
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-
-
-class Method:
-    """A method that others may reach: what `@call` and `@cast` leave in the class.
-
-    On an instance it is the plain method, so that ``self.add(5)`` and ``super().add(5)`` are
-    ordinary calls.
-    """
-
-    __slots__ = ("__wrapped__", "is_cast")
-
-    def __init__(self, function: Callable[..., Any], *, is_cast: bool) -> None:
-        self.__wrapped__ = function
-        self.is_cast = is_cast
-
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
-        return self if instance is None else MethodType(self.__wrapped__, instance)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """``Base.add(self, 5)``: the plain function."""
-        return self.__wrapped__(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        """Its name, docstring and the like are those of the function."""
-        return getattr(self.__wrapped__, name)
-
-    def __repr__(self) -> str:
-        return f"<@{'cast' if self.is_cast else 'call'} {self.__wrapped__!r}>"
 
 
 if TYPE_CHECKING:
@@ -153,7 +145,7 @@ def call(method: Callable[Concatenate[Any, P], L]) -> CallMethod[P, L]:
     override in a subclass needs no mark of its own. Raises TypeError for what is no method, and
     for a callback such as `handle_call`.
     """
-    return typing.cast("CallMethod[P, L]", Method(_checked(method, "call"), is_cast=False))
+    return typing.cast("CallMethod[P, L]", _marked(method, CALL))
 
 
 def cast(method: Callable[Concatenate[Any, P], Told]) -> CastMethod[P, Told]:
@@ -161,13 +153,22 @@ def cast(method: Callable[Concatenate[Any, P], Told]) -> CastMethod[P, Told]:
 
     It returns None, `NoReply` or `Stop`; all else is as with `@call`.
     """
-    return typing.cast("CastMethod[P, Told]", Method(_checked(method, "cast"), is_cast=True))
+    return typing.cast("CastMethod[P, Told]", _marked(method, CAST))
 
 
-def _checked(method: Any, mark: str) -> Any:
-    if isinstance(method, staticmethod | classmethod | Method) or not callable(method):
+def _marked(method: Any, mark: str) -> Any:
+    """The function itself, so that ``self.add(5)`` and ``super().add(5)`` are ordinary calls."""
+    if isinstance(method, staticmethod | classmethod | property) or not callable(method):
         raise TypeError(f"@{mark} marks a plain method, not {method!r}")
     name = getattr(method, "__name__", "")
     if name in CALLBACKS:
         raise TypeError(f"@{mark}: {name} is a callback of GenServer; mark a method of your own")
+    if mark_of(method) not in (None, mark):
+        raise TypeError(f"@{mark}: {name} is marked @{mark_of(method)} already")
+    setattr(method, MARK, mark)
     return method
+
+
+def mark_of(method: Any) -> str | None:
+    """``"call"`` or ``"cast"`` for a method that others may reach."""
+    return getattr(method, MARK, None)

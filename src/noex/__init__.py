@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from noex.registry.names import GlobalRegistry
     from noex.runtime.calls import Caller
     from noex.runtime.errors import (
+        BadArgumentsError,
         BadReturnValueError,
         BehaviorNotFoundError,
         CallCycleError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         RemoteError,
         ServerCrashedError,
         UnhandledMessageError,
+        UnknownMethodError,
     )
     from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.messages import (
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
     from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop, Unhandled
+    from noex.runtime.typed import Request, call, cast
     from noex.supervisor.defaults import DISTRIBUTED_SUPERVISOR_DEFAULTS
     from noex.supervisor.distributed import DistributedSupervisor
     from noex.supervisor.errors import (
@@ -119,6 +122,7 @@ _HOMES: Final = (
     "noex.runtime.monitors",
     "noex.runtime.ref",
     "noex.runtime.returns",
+    "noex.runtime.typed",
     "noex.supervisor.defaults",
     "noex.supervisor.distributed",
     "noex.supervisor.errors",
@@ -135,6 +139,7 @@ __all__ = [
     "CLUSTER_DEFAULTS",
     "DISTRIBUTED_SUPERVISOR_DEFAULTS",
     "TIMEOUT",
+    "BadArgumentsError",
     "BadReturnValueError",
     "BehaviorNotFoundError",
     "BehaviorRegistry",
@@ -206,6 +211,7 @@ __all__ = [
     "Ref",
     "RemoteError",
     "Reply",
+    "Request",
     "RestartIntensity",
     "ServerCrashedError",
     "Stop",
@@ -221,8 +227,11 @@ __all__ = [
     "Timer",
     "Unhandled",
     "UnhandledMessageError",
+    "UnknownMethodError",
     "ViewChanged",
     "behavior",
+    "call",
+    "cast",
     "message",
     "selector",
 ]

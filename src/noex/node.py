@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, ParamSpec, Self, TypeVar, get_origin, overload
 
 from noex import system
 from noex.cluster.info import NodeInfo
@@ -25,12 +25,16 @@ from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
 from noex.runtime.kernel import Kernel
 from noex.runtime.monitors import Monitor
 from noex.runtime.ref import Ref
+from noex.runtime.typed import Startable, State
 from noex.supervisor.lifecycle import LifecycleEvents
 from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
 
 NO_CLUSTER_ID = "nonode@localhost:0"
 STOP_ATTEMPTS = 3
+
+P = ParamSpec("P")
+G = TypeVar("G")
 
 
 class Node:
@@ -287,14 +291,38 @@ class Node:
 
     # ------------------------------------------------------------------ processes
 
-    async def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
+    # With `init` as `async def` or `def`; where it may return `Ignore` there may be no ref.
+    @overload
+    async def start(
+        self,
+        behavior: Startable[P, Coroutine[Any, Any, State | None], G],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Ref[G]: ...
+    @overload
+    async def start(
+        self,
+        behavior: Startable[P, Coroutine[Any, Any, object], G],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Ref[G] | None: ...
+    @overload
+    async def start(
+        self, behavior: Startable[P, State | None, G], *args: P.args, **kwargs: P.kwargs
+    ) -> Ref[G]: ...
+    @overload
+    async def start(
+        self, behavior: Startable[P, object, G], *args: P.args, **kwargs: P.kwargs
+    ) -> Ref[G] | None: ...
+    async def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a process here; all arguments are for its `init`. Returns its `Ref`.
 
-        It returns when `init` has returned, None if that says `Ignore`. Raises `InitFailedError`
-        (with the cause), `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a
-        name and other settings.
+        Type checkers compare the arguments with the signature of `init`. It returns when `init`
+        has returned, None if that says `Ignore`. Raises `InitFailedError` (with the cause),
+        `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a name and other
+        settings.
         """
-        return await self.kernel.start(behavior, args, kwargs)
+        return await self.kernel.start(_class_of(behavior), args, kwargs)
 
     def options(self, **options: Any) -> StartOptions:
         """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.
@@ -309,7 +337,9 @@ class Node:
         """
         return StartOptions(self, **options)
 
-    async def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
+    async def spawn(
+        self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any
+    ) -> Ref[Any]:
         """Start the registered `behavior` on the node `on` (default: here). Returns its `Ref`.
 
         All other arguments are for its `init`; None is returned if that says `Ignore`. Raises
@@ -365,6 +395,11 @@ class Node:
         return self.lifecycle.subscribe(handler)
 
 
+def _class_of(behavior: Any) -> Any:
+    """The class itself of one with its types filled in, such as ``Cache[str]``."""
+    return behavior if isinstance(behavior, type) else get_origin(behavior) or behavior
+
+
 def _failed(outcome: Any) -> bool:
     if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
         raise outcome
@@ -416,11 +451,33 @@ class StartOptions:
         self._init_timeout = init_timeout
         self._timeout = timeout
 
-    async def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
-        """As `Node.start`, with these options. Also raises `NameTakenError`."""
+    @overload
+    async def start(
+        self,
+        behavior: Startable[P, Coroutine[Any, Any, State | None], G],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Ref[G]: ...
+    @overload
+    async def start(
+        self, behavior: Startable[P, Coroutine[Any, Any, object], G], *args: Any, **kwargs: Any
+    ) -> Ref[G] | None: ...
+    @overload
+    async def start(
+        self, behavior: Startable[P, State | None, G], *args: Any, **kwargs: Any
+    ) -> Ref[G]: ...
+    @overload
+    async def start(
+        self, behavior: Startable[P, object, G], *args: Any, **kwargs: Any
+    ) -> Ref[G] | None: ...
+    async def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `Node.start`, with these options. Also raises `NameTakenError`.
+
+        Type checkers do not look at the arguments here.
+        """
         local_name = self._name if self._register == "local" else None
         ref = await self._node.kernel.start(
-            behavior,
+            _class_of(behavior),
             args,
             kwargs,
             name=local_name,
@@ -431,12 +488,14 @@ class StartOptions:
             await self._register_or_stop(ref)
         return ref
 
-    async def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
+    async def spawn(
+        self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any
+    ) -> Ref[Any]:
         """As `Node.spawn`, with these options."""
         if self._link:
             raise InvalidOptionError("link", True, "link to the ref that spawn returns")
         node = self._node
-        return await spawn(
+        ref: Any = await spawn(
             node.kernel,
             on or node.id,
             behavior,
@@ -447,6 +506,7 @@ class StartOptions:
             init_timeout=self._timeout if self._init_timeout is None else self._init_timeout,
             timeout=self._timeout,
         )
+        return ref  # type: ignore[no-any-return]  # None if `init` says so, which it rarely does
 
     def _linked(self) -> Ref[Any] | None:
         if not self._link:
