@@ -26,6 +26,7 @@ from noex.runtime.errors import (
     ProcessKilledError,
     ServerCrashedError,
 )
+from noex.runtime.holdings import Holdings
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
 from noex.runtime.node_watchers import NodeWatchers
@@ -85,6 +86,7 @@ class Kernel:
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.node_watchers = NodeWatchers()
+        self.holdings = Holdings()
         self.zombies: dict[asyncio.Task[Any], Ref[Any]] = {}
         self.leaving: set[asyncio.Task[Any]] = set()  # cancelled tasks of ended processes
         self.dead_letters = 0
@@ -317,6 +319,8 @@ class Kernel:
             del self.names[process.name]
         process.ref.process = None
         process.state = None
+        if self.holdings.by_serial:
+            self.holdings.settle(process)
         self._obituaries.append((process, reason))
         if self._burying:
             return  # the loop below is at work: no recursion through a chain of links

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from noex.defaults import CLUSTER_DEFAULTS
     from noex.node import Node
     from noex.registry.behaviors import BehaviorRegistry, behavior
+    from noex.registry.local import Registry
+    from noex.registry.local_entries import Registered, RegistryEntry, SelectedEntry, Unregistered
     from noex.registry.names import GlobalRegistry
     from noex.runtime.calls import Caller
     from noex.runtime.errors import (
@@ -114,6 +116,8 @@ _HOMES: Final = (
     "noex.defaults",
     "noex.node",
     "noex.registry.behaviors",
+    "noex.registry.local",
+    "noex.registry.local_entries",
     "noex.registry.names",
     "noex.runtime.calls",
     "noex.runtime.errors",
@@ -209,10 +213,14 @@ __all__ = [
     "PortInUseError",
     "ProcessKilledError",
     "Ref",
+    "Registered",
+    "Registry",
+    "RegistryEntry",
     "RemoteError",
     "Reply",
     "Request",
     "RestartIntensity",
+    "SelectedEntry",
     "ServerCrashedError",
     "Stop",
     "Supervisor",
@@ -228,6 +236,7 @@ __all__ = [
     "Unhandled",
     "UnhandledMessageError",
     "UnknownMethodError",
+    "Unregistered",
     "ViewChanged",
     "behavior",
     "call",
