@@ -1,7 +1,7 @@
 """One node against other ways to have actors in Python, in one run, with ratios.
 
     python benchmarks/local.py [--quick] [--only ROW ...] [--peers NAME ...] [--cpu]
-    python benchmarks/local.py --markdown                 # as in docs/performance.md
+    python benchmarks/local.py --markdown --page docs/performance.md
     python benchmarks/local.py --profile casts            # where the time goes
 
 Plain asyncio; the garbage collector as it is by default; each measurement in a fresh OS process,
@@ -20,6 +20,7 @@ import pstats
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import peers
 import tables
@@ -63,6 +64,8 @@ def measure_all(
     measure = measure_apart if apart else measure_here
     table: tables.Table = {}
     for row in rows:
+        if sys.stderr.isatty():
+            print(f"{row.title} ...", file=sys.stderr)
         runs: dict[str, list[Figures]] = {name: [] for name in names}
         for _ in range(repetitions if row.repeated else 1):
             for name in names:
@@ -90,21 +93,11 @@ def profile(row: Row, peer_name: str, size: Size, traced: bool) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def show(table: tables.Table, names: list[str], clock: str, markdown: bool) -> None:
-    """Print all tables of which there are rows."""
+def report(table: tables.Table, names: list[str], clock: str, markdown: bool) -> str:
+    """All tables of which there are rows."""
     render = tables.as_markdown if markdown else tables.as_text
-    plain = [row for row in ROWS if row.key in table]
-    flat = [row for row in FLAT if row.key in table]
-    parts = [
-        tables.main_table(table, plain, names, clock),
-        tables.pauses(table, plain, names),
-        tables.flat_table(table, flat, names),
-    ]
-    for part in parts:
-        if len(part) > 1:
-            print("\n" + render(part))
-    if warning := tables.disturbance(table):
-        print("\n" + warning)
+    parts = tables.all_tables(table, ROWS, FLAT, names, clock)
+    return "\n\n".join([*map(render, parts), tables.disturbance(table)]).strip()
 
 
 def arguments() -> argparse.Namespace:
@@ -119,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--together", action="store_true", help="all in one OS process: less fair")
     parser.add_argument("--cpu", action="store_true", help="rates by CPU time, not the wall clock")
     parser.add_argument("--markdown", action="store_true", help="tables for docs/performance.md")
+    parser.add_argument("--page", metavar="FILE", help="with --markdown: put them into that page")
     parser.add_argument("--json", metavar="FILE", help="all figures, to that file")
     parser.add_argument("--profile", choices=list(ALL), metavar="ROW", help="sample one row")
     parser.add_argument("--traced", action="store_true", help="with --profile: cProfile instead")
@@ -155,10 +149,15 @@ def compare(options: argparse.Namespace) -> None:
     versions = {name: peers.version(name) for name in options.peers or peers.MODULES}
     names = [name for name, version in versions.items() if version]
     rows = [ALL[key] for key in options.only or ALL]
-    print(tables.header(versions), flush=True)
+    header = tables.header(versions)
+    print(header + "\n", flush=True)
     repetitions = options.repetitions or (1 if options.quick else 3)
     table = measure_all(rows, names, size_of(options), repetitions, not options.together)
-    show(table, names, "cpu" if options.cpu else "wall", options.markdown)
+    text = report(table, names, "cpu" if options.cpu else "wall", options.markdown)
+    print(text)
+    if options.page:
+        page = Path(options.page)
+        page.write_text(tables.put_into(page.read_text(), f"{header}\n\n{text}"))
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"python": sys.version, "versions": versions, "rows": table}, file, indent=1)

@@ -40,10 +40,12 @@ class Row:
     measure: Measure
     figure: str = "rate"  # which of the figures stands in the table
     repeated: bool = True  # a median of several runs; else one, which takes long
+    also: tuple[tuple[str, str], ...] = ()  # more lines of the same run: title, figure
 
-    def value(self, figures: Figures, clock: str) -> float:
-        """What stands in the table."""
-        return figures[clock if self.figure == "rate" else self.figure]
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """What stands in the table: titles and figures."""
+        return ((self.title, self.figure), *self.also)
 
 
 async def _under_load(peer: Peer, size: Size, step: Callable[[], Awaitable[int]]) -> Figures:
@@ -132,6 +134,10 @@ def _fairness(callers: int) -> Measure:
     return measure
 
 
+MORE_OF_SCALE = (
+    ("spawns/s on the way there", "rate"),
+    ("resident bytes per process then", "resident"),
+)
 ROWS = (
     Row("sequential", "sequential calls/s, `def` handler", _sequential(DEF)),
     Row("async", "sequential calls/s, `async def` handler", _sequential(ASYNC)),
@@ -142,5 +148,5 @@ ROWS = (
     Row("memory", "bytes per idle process", _memory, "bytes"),
     Row("fair-1", "fairness: 1 caller that loops", _fairness(1), "gap"),
     Row("fair-1000", "fairness: 1000 callers that loop", _fairness(CALLERS), "gap"),
-    Row("scale", "processes kept in one node", _scale, "kept", repeated=False),
+    Row("scale", "processes kept in one node", _scale, "kept", False, MORE_OF_SCALE),
 )

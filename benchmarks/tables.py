@@ -13,6 +13,7 @@ from rows import Figures, Row
 
 Table = dict[str, dict[str, Figures]]  # row, peer
 Lines = list[list[str]]
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def median(runs: list[Figures]) -> Figures:
@@ -27,11 +28,11 @@ def header(versions: dict[str, str | None]) -> str:
     missing = [name for name, version in versions.items() if not version]
     lines = [
         f"{time.strftime('%Y-%m-%d')}, {processor()}, {cores} cores, {platform.system()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, plain asyncio",
-        ", ".join(named),
+        f"{platform.python_implementation()} {platform.python_version()}, plain asyncio.",
+        ", ".join(named) + ".",
     ]
     if missing:
-        lines.append(f"Not installed: {', '.join(missing)} (pip install -e '.[bench]')")
+        lines.append(f"Not installed: {', '.join(missing)} (pip install -e '.[bench]').")
     return "\n".join(lines)
 
 
@@ -49,11 +50,11 @@ def main_table(table: Table, rows: Iterable[Row], names: list[str], clock: str) 
     others = [name for name in names if name != "noex"]
     lines = [["", *names, *(f"/ {name}" for name in others)]]
     for row in rows:
-        if row.figure == "gap":
-            continue
-        values = {name: row.value(cell, clock) for name, cell in table[row.key].items()}
-        lines.append([row.title, *(_number(values.get(name)) for name in names)])
-        lines[-1] += [_ratio(values.get("noex"), values.get(name)) for name in others]
+        for title, figure in row.lines if row.figure != "gap" else ():
+            key = clock if figure == "rate" else figure
+            values = {name: cell.get(key) for name, cell in table[row.key].items()}
+            lines.append([title, *(_number(values.get(name)) for name in names)])
+            lines[-1] += [_ratio(values.get("noex"), values.get(name)) for name in others]
     return lines
 
 
@@ -105,6 +106,20 @@ def disturbance(table: Table) -> str:
     )
 
 
+def all_tables(
+    table: Table, rows: Iterable[Row], flat: Iterable[Row], names: list[str], clock: str
+) -> list[Lines]:
+    """Every table of which there are rows."""
+    rows = [row for row in rows if row.key in table]
+    flat = [row for row in flat if row.key in table]
+    parts = [
+        main_table(table, rows, names, clock),
+        pauses(table, rows, names),
+        flat_table(table, flat, names),
+    ]
+    return [part for part in parts if len(part) > 1]
+
+
 def as_text(lines: Lines) -> str:
     """For a terminal."""
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
@@ -120,6 +135,13 @@ def as_markdown(lines: Lines) -> str:
     """For docs/performance.md."""
     rule = ["---"] + ["---:"] * (len(lines[0]) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def put_into(page: str, text: str) -> str:
+    """The page with `text` between its marks."""
+    (before, rest), (_, after) = page.split(BEGIN), page.split(END)
+    assert END in rest, "the marks are in the wrong order"
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
 def _number(value: float | None) -> str:
