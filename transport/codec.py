@@ -14,6 +14,7 @@ from msgpack import Packer, Unpacker, unpackb
 
 from noex.runtime import messages
 from noex.runtime.errors import MessageSerializationError
+from noex.runtime.typed import MethodCall
 from noex.transport.codec_build import Hook, hook_for, refuse_extension
 from noex.transport.codec_errors import DecodeError, UnknownTypeError
 from noex.transport.codec_limits import CodecLimits
@@ -53,6 +54,7 @@ _TUPLE_OF_LISTS_BYTE: Final = TUPLE_OF_LISTS[1]
 for _cls in (messages.Down, messages.Exit, messages.NodeUp, messages.NodeDown):
     register(_cls)
 register(messages.NameConflict)
+register(MethodCall)
 
 
 class RefHooks(Protocol):
@@ -60,11 +62,13 @@ class RefHooks(Protocol):
 
     ref_type: type
 
-    def dump(self, ref: Any) -> tuple[str, int, int, str | None]:
-        """``(node_id, incarnation, serial, name)``."""
+    def dump(self, ref: Any) -> tuple[Any, ...]:
+        """``(node_id, incarnation, serial, name, *casts)``: str, int, int, str or None, and str."""
         ...
 
-    def load(self, node_id: str, incarnation: int, serial: int, name: str | None) -> Any:
+    def load(
+        self, node_id: str, incarnation: int, serial: int, name: str | None, *casts: str
+    ) -> Any:
         """The ref for what `dump` gave."""
         ...
 

@@ -20,7 +20,7 @@ from noex.transport.message import known, plan_named
 Hook = Callable[[list[Any]], Any]
 
 
-def hook_for(load_ref: Callable[[str, int, int, str | None], Any] | None) -> Hook:
+def hook_for(load_ref: Callable[..., Any] | None) -> Hook:
     """The list hook of one codec."""
     table: dict[int, Hook] = {
         Tag.LIST: _list,
@@ -79,16 +79,19 @@ def _object(items: list[Any]) -> Any:
     return plan.rebuild(checked(values, dict))
 
 
-def _ref_loader(load_ref: Callable[[str, int, int, str | None], Any] | None) -> Hook:
+def _ref_loader(load_ref: Callable[..., Any] | None) -> Hook:
     def load(items: list[Any]) -> Any:
-        node_id, incarnation, serial, name = sized(items, 4)
+        casts = items[5:]
+        node_id, incarnation, serial, name = sized(items[:5], 4)
         if load_ref is None:
             raise UnknownTypeError("a Ref", "this codec was made without RefHooks")
         checked(node_id, str)
         checked(incarnation, int)
         checked(serial, int)
         checked(name, str, type(None))
-        return load_ref(node_id, incarnation, serial, name)
+        for cast in casts:
+            checked(cast, str)
+        return load_ref(node_id, incarnation, serial, name, *casts)
 
     return load
 

@@ -55,7 +55,7 @@ class Tag:
     PATH: Final = 17
     ENUM: Final = 18
     FLAG: Final = 19
-    REF: Final = 20
+    REF: Final = 20  # node id, incarnation, serial, name, then the methods marked `@cast`
     OBJECT: Final = 21
     ERROR: Final = 22
     DICT: Final = 23  # keys and values in turn: some key is more than an atom

@@ -13,8 +13,10 @@ from noex.runtime import exits, states
 from noex.runtime.calls import LocalCaller
 from noex.runtime.errors import MessageSerializationError, NoexError, NoProcessError
 from noex.runtime.log import Throttle
+from noex.runtime.methods import refusal
 from noex.runtime.process import Process
 from noex.runtime.reasons import NOPROC
+from noex.runtime.typed import MethodCall
 from noex.transport import ops
 from noex.transport.ops import Op
 from noex.transport.peers import Peer, Uid
@@ -106,6 +108,9 @@ class Inbound:
         except NoexError as error:
             caller.fail(MessageSerializationError("receive call", "message", str(error)))
             return
+        if type(message) is MethodCall and process.callbacks.methods is None:
+            caller.fail(refusal(process, message.name))
+            return
         if not process.deliver((states.CALL, message, caller)):
             caller.fail(NoProcessError(process.ref))
 
@@ -155,7 +160,10 @@ class Inbound:
         if process is None:
             self._kernel.dead_letters += 1
             return
-        process.deliver((kind, self._decode(op.body), None))
+        message = self._decode(op.body)
+        if type(message) is MethodCall and process.callbacks.methods is None:
+            raise refusal(process, message.name)
+        process.deliver((kind, message, None))
 
     def _exit(self, peer: Peer, op: Op) -> None:
         process = self._find(op)

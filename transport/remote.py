@@ -44,18 +44,27 @@ class RefBinding:
         self._kernel = kernel
         self.ref_type = ref_type
 
-    def dump(self, ref: Any) -> tuple[str, int, int, str | None]:
+    def dump(self, ref: Any) -> tuple[Any, ...]:
         """A ref of any earlier life of this node travels as one of the present life."""
         incarnation = ref.incarnation
         if incarnation and self._kernel.is_own(ref):
             incarnation = self._kernel.incarnation
-        return ref.node_id, incarnation, ref.serial, ref.label
+        return ref.node_id, incarnation, ref.serial, ref.label, *ref.casts
 
-    def load(self, node_id: str, incarnation: int, serial: int, label: str | None) -> Any:
-        """A ref that came home is the process's own ref object."""
+    def load(
+        self, node_id: str, incarnation: int, serial: int, label: str | None, *casts: str
+    ) -> Any:
+        """A ref that came home is the process's own ref object.
+
+        `casts` are the methods of its class that are marked `@cast`: `ref.proxy` must know them
+        where the class may not be known at all.
+        """
         if serial == 0:
             return self._kernel.named_ref(label or "", node_id, incarnation)
-        return self._kernel.ref_for(node_id, incarnation, serial, label)
+        ref = self._kernel.ref_for(node_id, incarnation, serial, label)
+        if casts and ref.process is None:
+            ref.casts = casts
+        return ref
 
 
 class RemoteOperations:
