@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from actors import Actor, AsyncActor, Mute, TidyActor, run, started, turns
+from actors import Actor, AsyncActor, Gate, Mute, TidyActor, run, started, turns
 
 from noex.registry.local import Registry
 from noex.runtime.errors import (
@@ -314,28 +314,22 @@ def test_whoever_sees_a_process_end_finds_its_keys_free(keys: str, how: str) -> 
     run(main)
 
 
-def test_a_name_is_free_when_a_linked_process_hears_of_the_end() -> None:
-    """In one wave of deaths, `terminate` of the one runs while the end of the other is told."""
-
+def test_an_entry_never_leads_to_a_dead_process_not_even_within_a_wave_of_deaths() -> None:
     async def main(kernel: Kernel) -> None:
-        registry = registry_of(kernel)
-        left: list[Any] = []
+        dead: list[Any] = []
 
-        class Heir(Actor):
-            def terminate(self, reason: Any, state: Any) -> None:
-                left.append([entry.key for entry in registry.select()])
+        def look(_event: Any) -> None:
+            dead.extend(ref for _, ref, _ in registry.select() if kernel.find(ref) is None)
 
-        refs = [await started(kernel, Mute), await started(kernel, Mute)]
-        heirs = [await started(kernel, Heir) for _ in range(3)]
-        for number, ref in enumerate(refs):
+        registry = registry_of(kernel, listeners=[look])
+        first, *others = [await started(kernel, Mute) for _ in range(5)]
+        registry.register(0, ref=first)
+        for number, ref in enumerate(others, 1):
             registry.register(number, ref=ref)
-        for heir in heirs:
-            await heir.call(lambda server, state: ([server.link(ref) for ref in refs], state))
-        kernel.link(kernel.find(refs[0]), refs[1])
-        refs[0].exit("odd")
-        for heir in heirs:
-            await heir.wait(1)
-        assert left == [[], [], []]
+            kernel.link(kernel.find(first), ref)
+        first.exit("odd")  # all of them end before this returns
+        assert kernel.process_count == 0
+        assert dead == [] and registry.count() == 0
 
     run(main)
 
@@ -416,6 +410,11 @@ def test_who_is_registered_is_a_living_process_of_this_node() -> None:
         with pytest.raises(InvalidOptionError, match="has names for all nodes"):
             registry.register("key", ref=elsewhere)
         assert registry.keys(dead) == registry.keys(elsewhere) == []
+        here = await started(kernel, Mute)
+        registry.register("key", ref=here)
+        twin = kernel.ref_for("b@127.0.0.1:4370", 7, here.serial)
+        assert registry.keys(twin) == [] and registry.unregister("key", ref=twin) == 0
+        assert registry.unregister("key", ref=here) == 1
         assert registry.unregister("key", ref=dead) == 0
         other = Kernel(incarnation=2)
         stranger = await started(other, Actor)
@@ -423,6 +422,36 @@ def test_who_is_registered_is_a_living_process_of_this_node() -> None:
         assert isinstance(refusal, InvalidOptionError) and "no process of" in str(refusal)
         await other.shutdown()
         assert registry.count() == 0
+
+    run(main)
+
+
+def test_a_killed_process_registers_nothing_more() -> None:
+    async def main(kernel: Kernel) -> None:
+        registry = registry_of(kernel)
+        gate, errors = Gate(), []
+
+        async def clings(_server: Any, _state: Any) -> None:
+            try:
+                await gate.passage()
+            except asyncio.CancelledError:
+                for attempt in (registry.register, registry.unregister):
+                    try:
+                        attempt("late")
+                    except NoProcessError as error:
+                        errors.append(error.ref)
+                raise
+
+        ref = await started(kernel, AsyncActor)
+        registry.register("early", ref=ref)
+        ref.cast(clings)
+        await gate.reached.wait()
+        ref.exit("kill")
+        with pytest.raises(NoProcessError):
+            registry.register("from outside", ref=ref)
+        assert registry.whereis("early") is ref  # its handler has not come to its end
+        await ref.wait(1)
+        assert errors == [ref] and registry.count() == 0
 
     run(main)
 
@@ -481,6 +510,15 @@ def test_a_wrong_option_is_named(field: str, arguments: dict[str, Any]) -> None:
         with pytest.raises(InvalidOptionError) as caught:
             Registry(**{"node": SimpleNamespace(kernel=kernel), **arguments})
         assert caught.value.field == field
+
+    run(main)
+
+
+def test_a_listener_is_a_process_of_this_node() -> None:
+    async def main(kernel: Kernel) -> None:
+        elsewhere = kernel.ref_for("b@127.0.0.1:4370", 7, 3)
+        with pytest.raises(InvalidOptionError, match="of this node"):
+            registry_of(kernel, listeners=[elsewhere])
 
     run(main)
 

@@ -71,7 +71,7 @@ class RegistryLife(RuleBasedStateMachine):
 
     def gone(self, entries: list[list[Any]]) -> None:
         for entry in entries:
-            self.entries.remove(entry)
+            self.entries = [each for each in self.entries if each is not entry]
             self.told.append(("unregistered", typed(entry[0]), entry[1], typed(entry[2])))
 
     @precondition(lambda self: len(self.owners) < 5)

@@ -91,6 +91,7 @@ def test_memory_is_flat_after_churn(keys: Any) -> None:
                 registry.register(("key", number), number, ref=ref)
                 registry.register(("more", number), number, ref=ref)
                 registry.register(("own", number), ref=stays)
+                assert len(kernel.holdings.by_serial[ref.serial]) == 1
                 registry.unregister(("own", number), ref=stays)
                 ref.exit("kill")
 
