@@ -107,15 +107,19 @@ async def _grow(peer: Peer, kept: list[Any], count: int, step: int, seconds: flo
 async def _memory(peer: Peer, size: Size) -> Figures:
     """What one more idle process costs in objects of Python (threads have stacks as well)."""
     count = min(size.idle, peer.spawns_at_most)
-    await peer.start_many(100)
+    await peer.casts((await peer.start_many(100))[0], 1)
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     kept = await peer.start_many(count)
     gc.collect()
-    after = tracemalloc.get_traced_memory()[0]
+    fresh = tracemalloc.get_traced_memory()[0]
+    for actor in kept:
+        await peer.casts(actor, 1)
+    gc.collect()
+    used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    return {"bytes": (after - before) / len(kept)}
+    return {"bytes": (fresh - before) / len(kept), "bytes_used": (used - before) / len(kept)}
 
 
 def _fairness(callers: int) -> Measure:
@@ -134,6 +138,7 @@ def _fairness(callers: int) -> Measure:
     return measure
 
 
+AFTERWARDS = (("bytes, once it has handled a cast", "bytes_used"),)
 MORE_OF_SCALE = (
     ("spawns/s on the way there", "rate"),
     ("resident bytes per process then", "resident"),
@@ -145,7 +150,7 @@ ROWS = (
     Row("callers", "calls/s, 1000 callers", _callers),
     Row("casts", "casts/s", _casts),
     Row("spawns", "spawns/s, all kept", _spawns),
-    Row("memory", "bytes per idle process", _memory, "bytes"),
+    Row("memory", "bytes per idle process", _memory, "bytes", also=AFTERWARDS),
     Row("fair-1", "fairness: 1 caller that loops", _fairness(1), "gap"),
     Row("fair-1000", "fairness: 1000 callers that loop", _fairness(CALLERS), "gap"),
     Row("scale", "processes kept in one node", _scale, "kept", False, MORE_OF_SCALE),

@@ -75,9 +75,8 @@ def pauses(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
 
 def flat_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
     """A row for each kind of message and peer, a column for each number of them."""
-    lines = [
-        ["ns per message, with ... of them", *(f"{count:,}" for count in COUNTS), "last / 1st"]
-    ]
+    counts = [f"{count:,}" for count in COUNTS]
+    lines = [["ns of CPU per message, with ... of them", *counts, "last / first"]]
     for row in rows:
         for name in names:
             figures = table[row.key].get(name, {})
