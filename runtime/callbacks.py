@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Final
 
 OPTIONAL: Final = (
@@ -15,10 +16,18 @@ OPTIONAL: Final = (
 )
 
 
-class Callbacks:
-    """Which callbacks a class overrides, and whether a call to it may run inline."""
+Handler = Callable[[Any, Any, Any], Any]
+"""``handler(server, message, state)``"""
 
-    __slots__ = ("behavior", "call_is_plain", "cls", "has_info", "has_terminate")
+
+class Callbacks:
+    """Which callbacks a class overrides, and whether a call to it may run inline.
+
+    `handlers`, by the kind of message, stand for the callbacks of a class that needs more than to
+    have them called; None for all others.
+    """
+
+    __slots__ = ("behavior", "call_is_plain", "cls", "handlers", "has_info", "has_terminate")
 
     def __init__(self, cls: type, root: type) -> None:
         self.cls = cls
@@ -26,6 +35,7 @@ class Callbacks:
         self.call_is_plain = not inspect.iscoroutinefunction(cls.handle_call)  # type: ignore[attr-defined]
         self.has_terminate = _overrides(cls, root, "terminate")
         self.has_info = _overrides(cls, root, "handle_info")
+        self.handlers: tuple[Handler, ...] | None = None
 
 
 def _overrides(cls: type, root: type, name: str) -> bool:
@@ -45,7 +55,8 @@ def callbacks_of(cls: type, root: type) -> Callbacks:
 
 def is_awaitable(value: Any) -> bool:
     """Whether `value` was probably meant to be awaited."""
-    return type(value) not in _PLAIN and hasattr(type(value), "__await__")
+    return type(value) not in PLAIN and hasattr(type(value), "__await__")
 
 
-_PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None), tuple, list, dict, set})
+PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None), tuple, list, dict, set})
+"""Types of which no value means anything but itself."""

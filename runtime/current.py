@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from noex.runtime.calls import Caller
     from noex.runtime.process import Process
 
 current_process: ContextVar[Process | None] = ContextVar("noex_process", default=None)
-task_caller: ContextVar[Caller | None] = ContextVar("noex_caller", default=None)
-"""In a task that a handler started: the caller of the message that was being handled then."""
+
+NOBODY: Final = (None, None)
+task_caller: ContextVar[tuple[Process | None, Caller | None]] = ContextVar(
+    "noex_caller", default=NOBODY
+)
+"""In a task that a handler started: the process, and the caller whose message it handled then.
+
+With the process, because a process that is started by a handler inherits its context.
+"""
 
 
 def handler_process() -> Process | None:

@@ -106,14 +106,19 @@ def begin(process: Process, reason: Any) -> None:
     """Start to end: run `terminate`, then bury."""
     if process.status >= states.STOPPING:
         return
+    inside = process.in_handler()
     process.status = states.STOPPING
     process.reason = reason
     process.caller = None
     if not process.callbacks.has_terminate:
         process.kernel.bury(process, reason)
         return
+    terminate = process.handler(states.TERMINATE)
     try:
-        ending = process.run_callback(process.server.terminate, reason, process.state)
+        if inside:
+            ending = terminate(reason, process.state)
+        else:
+            ending = process.context.run(terminate, reason, process.state)
     except BaseException as error:
         _terminate_failed(process, error)
         process.kernel.bury(process, reason)
@@ -139,7 +144,7 @@ def _await_terminate(process: Process, ending: Coroutine[Any, Any, Any]) -> None
                 _terminate_failed(process, error)
 
     # The old worker may be on the stack (it called us): from here on it is not the worker.
-    process.run_as_worker(run(), ending)
+    process.run_as_worker(run(), ending, worker_ended)
     _kill_if_it_clings(process)
 
 
@@ -163,9 +168,12 @@ def worker_ended(
     handler.close()  # a task cancelled before its first step never awaited it
     if not task.cancelled():
         task.exception()  # mark it as seen: a KeyboardInterrupt has its own way to the loop
-    if process.worker is not task:
-        return
-    process.worker = None
+    if process.worker is task:
+        process.worker = None
+        process.context.run(_without_worker, process)
+
+
+def _without_worker(process: Process) -> None:
     status = process.status
     if status == states.CLOSED:
         process.kernel.bury(process, KILLED)
@@ -201,6 +209,8 @@ def _doom(process: Process, reason: Any) -> None:
 def _kill_if_it_clings(process: Process) -> None:
     """A worker that neither ends nor obeys is killed after the terminate timeout."""
     limit, worker = process.terminate_timeout, process.worker
+    if limit is not None and limit < 0:
+        limit = process.kernel.terminate_timeout
     if limit is None or worker is None:
         return
 

@@ -243,8 +243,8 @@ class GenServer(Generic[S]):
         except NoexError:
             coroutine.close()
             raise
-        context = process.own_context().copy()
-        context.run(task_caller.set, process.current_caller())
+        context = process.context.copy()
+        context.run(task_caller.set, (process, process.current_caller()))
         task = process.kernel.loop.create_task(_contained(coroutine), context=context)
         if process.tasks is None:
             process.tasks = set()

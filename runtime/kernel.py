@@ -32,7 +32,9 @@ from noex.runtime.monitors import Monitor
 from noex.runtime.node_watchers import NodeWatchers
 from noex.runtime.reasons import NOCONNECTION, NOPROC, is_same, says
 from noex.runtime.ref import Ref
+from noex.runtime.reports import report_dead_letter
 from noex.runtime.scheduler import Scheduler
+from noex.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +84,7 @@ class Kernel:
         self.on_interrupt: Callable[[BaseException], None] | None = None
         self.log = get_logger(node=node_id)
         self.scheduler = Scheduler(self.loop)
+        self.turns = Turns(self.loop)
         self.alarm = Alarm(self.loop)
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
@@ -220,6 +223,7 @@ class Kernel:
             process = self.find(ref)
             if process is None:
                 self.dead_letters += 1
+                report_dead_letter(self, ref, kind, message)
                 return False
         return process.deliver((kind, message, None))
 

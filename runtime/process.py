@@ -3,12 +3,8 @@
 How a message goes its way:
 
 1. `deliver` appends it to the mailbox; an idle process joins the node's run queue.
-2. The scheduler gives the process a slice: `run_slice` takes messages one by one and runs their
-   handlers. A plain `def` handler is done when it returns.
-3. The first handler that is a coroutine gets a *worker*, a real asyncio Task (so that everything
-   of asyncio works inside), which goes on with the mailbox itself until it is empty.
-4. A call to an idle process whose `handle_call` is plain runs at once in the caller's turn
-   (`call_inline`), with the same rules.
+2. The scheduler gives the process a slice, in which its handlers run (`noex.runtime.execution`).
+3. What a handler returned is carried out (`noex.runtime.outcome`).
 
 One message at a time, always. What ends a process is in `noex.runtime.exits`.
 """
@@ -20,30 +16,16 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from noex.runtime import exits
-from noex.runtime.callbacks import Callbacks, is_awaitable
+from noex.runtime.callbacks import Callbacks
 from noex.runtime.calls import Caller, LocalCaller
-from noex.runtime.current import current_process, task_caller
-from noex.runtime.errors import BadReturnValueError
+from noex.runtime.current import task_caller
 from noex.runtime.messages import TIMEOUT
-from noex.runtime.reports import report_stop
-from noex.runtime.returns import (
-    NO_TOKEN,
-    UNCHANGED,
-    NoReply,
-    Reply,
-    Stop,
-    _Next,
-    is_no_state,
-)
+from noex.runtime.reports import report_dead_letter
 from noex.runtime.states import (
-    CALL,
     CALLBACK_NAMES,
     CLOSED,
-    CONTINUE,
     EXIT,
     IDLE,
     INFO,
@@ -60,53 +42,58 @@ if TYPE_CHECKING:
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
 
-WORKER_SLICE: Final = 64  # `def` messages that a worker takes before it gives way to the loop
+NODE_DEFAULT: Final = -1.0
+"""A `terminate_timeout` that is the node's own."""
 
 
-class OpenReply:
-    """What an inline call returns when the reply is still to come."""
+class _CallInTurn(Caller):
+    """Stands for the caller of an inline call until somebody asks for it."""
 
-    __slots__ = ("caller",)
+    __slots__ = ()
 
-    def __init__(self, caller: LocalCaller) -> None:
-        self.caller = caller
+
+INLINE: Final = _CallInTurn()
 
 
 class Process:
     """One process of a node. Users hold its `Ref`."""
 
+    # What each process needs has a slot. The rest is the same for most of them, and is kept in
+    # `__dict__` once it differs: a million idle processes do not pay for links they do not have.
     __slots__ = (
+        "__dict__",
         "callbacks",
         "caller",
         "context",
         "doomed",
-        "fence",
+        "handled",
         "idle_deadline",
-        "inline",
         "kernel",
-        "last_message",
-        "links",
         "mailbox",
-        "monitoring",
         "name",
-        "open_calls",
-        "parent",
         "reason",
         "ref",
         "server",
         "started_at",
-        "starter",
         "state",
         "status",
-        "tasks",
-        "terminate_timeout",
-        "timers",
-        "trap_exits",
-        "waiting_on",
-        "watchers",
         "worker",
-        "zombie",
     )
+
+    parent: Ref[Any] | None = None
+    fence: Any = None
+    trap_exits: bool = False
+    terminate_timeout: float | None = NODE_DEFAULT  # seconds; None: no limit
+    zombie: bool = False
+    last_message: Any = None  # the one whose handler failed
+    waiting_on: Process | None = None  # whom this handler is calling
+    links: set[Ref[Any]] | None = None
+    watchers: dict[Any, Any] | None = None  # who monitors this process
+    monitoring: set[Monitor] | None = None  # whom this process monitors
+    open_calls: set[Caller] | None = None  # taken from the mailbox, to be answered later
+    tasks: set[asyncio.Task[Any]] | None = None
+    timers: set[Timer] | None = None  # of `send_after`, still to come
+    starter: Ref[Any] | None = None  # while `init` runs: the link that `start` made
 
     def __init__(
         self,
@@ -115,38 +102,25 @@ class Process:
         server: GenServer[Any],
         callbacks: Callbacks,
         name: str | None,
-        parent: Ref[Any] | None,
+        started_at: float,
     ) -> None:
         self.kernel = kernel
         self.ref = ref
         self.server = server
         self.callbacks = callbacks
         self.name = name
-        self.parent = parent
-        self.fence: Any = None
         self.state: Any = None
         self.status = STARTING
         self.mailbox: deque[Item] | None = None
-        self.context: contextvars.Context | None = None
+        # The callbacks run in a context of their own, which begins as that of the starter.
+        self.context: contextvars.Context = contextvars.copy_context()
         self.worker: asyncio.Task[Any] | None = None
         self.caller: Caller | None = None  # of the message being handled
-        self.inline = False  # the message being handled is a call in its caller's turn
         self.doomed: tuple[Any] | None = None  # the reason for which the handler must end
         self.reason: Any = None
-        self.zombie = False
-        self.terminate_timeout = kernel.terminate_timeout  # seconds; None: no limit
-        self.trap_exits = False
-        self.waiting_on: Process | None = None  # whom this handler is calling
-        self.last_message: Any = None
-        self.links: set[Ref[Any]] | None = None
-        self.watchers: dict[Any, Any] | None = None  # who monitors this process
-        self.monitoring: set[Monitor] | None = None  # whom this process monitors
-        self.open_calls: set[Caller] | None = None  # taken from the mailbox, not yet answered
-        self.tasks: set[asyncio.Task[Any]] | None = None
-        self.timers: set[Timer] | None = None  # of `send_after`, still to come
         self.idle_deadline: Deadline | None = None
-        self.started_at = kernel.clock.wall()
-        self.starter: Ref[Any] | None = None  # while `init` runs: the link that `start` made
+        self.handled = 0  # messages, since it was started
+        self.started_at = started_at
 
     # ------------------------------------------------------------------ delivery
 
@@ -154,7 +128,7 @@ class Process:
         """Append a message. False when the process is dead or killed."""
         status = self.status
         if status >= CLOSED:
-            self.kernel.dead_letters += 1
+            self._lose(item)
             return False
         mailbox = self.mailbox
         if mailbox is None:
@@ -187,86 +161,45 @@ class Process:
         """Append a message for `handle_info`."""
         return self.deliver((INFO, message, None))
 
-    # ------------------------------------------------------------------ running
+    def _lose(self, item: Item) -> None:
+        self.kernel.dead_letters += 1
+        report_dead_letter(self.kernel, self.ref, item[0], item[1])
 
-    def own_context(self) -> contextvars.Context:
-        """The context in which the callbacks of this process run."""
-        context = self.context
-        if context is None:
-            context = self.context = contextvars.copy_context()
-            context.run(current_process.set, self)
-            context.run(task_caller.set, None)
-        return context
-
-    def run_callback(self, callback: Callable[..., Any], *args: Any) -> Any:
-        """Call a callback in the context of this process, which its worker is in already."""
-        worker = self.worker
-        if worker is not None and asyncio.current_task(self.kernel.loop) is worker:
-            return callback(*args)
-        return self.own_context().run(callback, *args)
-
-    def run_slice(self, limit: int) -> None:
-        """Handle up to `limit` messages; called by the scheduler only."""
-        if self.status != QUEUED:
-            return
-        self.status = RUNNING
-        while limit > 0:
-            item = self._take()
-            if item is None:
-                self.status = IDLE
-                return
-            limit -= 1
-            handler = self._begin(item)
-            if handler is not None:
-                self._start_worker(item, handler)
-                return
-            if self.status != RUNNING:
-                return
+    def rest(self) -> None:
+        """The handler is done: wait for messages, or for the next slice if there are any."""
         if self.mailbox:
             self.status = QUEUED
             self.kernel.scheduler.add(self)
         else:
             self.status = IDLE
 
-    def call_inline(self, message: Any) -> Any:
-        """Handle a call at once, in the caller's turn: the reply, or an `OpenReply`."""
-        self.status = RUNNING
-        self.inline = True
-        self.last_message = message
-        if self.idle_deadline is not None:
-            self._cancel_idle()
-        context = self.context or self.own_context()
-        try:
-            result = context.run(self.server.handle_call, message, self.state)
-        except BaseException as error:
-            caller = self._promise_reply()
-            self.inline = False
-            exits.crashed(self, error)
-            return OpenReply(caller)
-        if type(result) is tuple and len(result) == 2 and self.caller is None:
-            reply, state = result
-            if self.status == RUNNING and state is not UNCHANGED and not is_awaitable(reply):
-                self.inline = False
-                self.state = state
-                self._rest()
-                return reply
-        return self._finish_inline(message, result)
+    # ------------------------------------------------------------------ running
 
-    def _finish_inline(self, message: Any, result: Any) -> OpenReply:
-        """The rare ends of an inline call: a coroutine, a special return value, a stop."""
-        caller = self._promise_reply()
-        self.inline = False
-        item: Item = (CALL, message, caller)
-        if iscoroutine(result):
-            self._start_worker(item, result)
-            return OpenReply(caller)
-        self._finish(item, result)
-        if self.status == RUNNING:
-            self._rest()
-        return OpenReply(caller)
+    def handler(self, kind: int) -> Callable[[Any, Any], Any]:
+        """The callback for a kind of message, as ``handler(message, state)``."""
+        handlers = self.callbacks.handlers
+        if handlers is None:
+            return getattr(self.server, CALLBACK_NAMES[kind])  # type: ignore[no-any-return]
+        return partial(handlers[kind], self.server)
+
+    def run_as_worker(
+        self,
+        work: Coroutine[Any, Any, Any],
+        handler: Coroutine[Any, Any, Any],
+        ended: Callable[[Process, Coroutine[Any, Any, Any], asyncio.Task[Any]], None],
+    ) -> None:
+        """Make a Task for `work`, which awaits `handler`, the worker. Whatever becomes of it,
+        `ended` hears of it (a task that is cancelled before its first step runs no `finally`)."""
+        self.worker = self.kernel.loop.create_task(work, context=self.context)
+        self.worker.add_done_callback(partial(ended, self, handler))
+
+    # ------------------------------------------------------------------ who is who
 
     def in_handler(self) -> bool:
-        """Whether the code that asks is the handler in progress, not a task beside it."""
+        """Whether the code that asks is the handler in progress, not a task beside it.
+
+        Such code is also inside of the context of this process, which cannot be entered twice.
+        """
         if self.worker is None:  # then the handler is on the stack, and nothing beside it runs
             return self.status == RUNNING
         return asyncio.current_task(self.kernel.loop) is self.worker
@@ -274,184 +207,24 @@ class Process:
     def current_caller(self) -> Caller | None:
         """The caller of the message being handled; made on demand for an inline call."""
         if not self.in_handler():
-            return task_caller.get()
-        if self.caller is None and self.inline:
-            self._promise_reply()
+            owner, caller = task_caller.get()
+            return caller if owner is self else None
+        if self.caller is INLINE:
+            return self.promise_reply()
         return self.caller
 
-    def _promise_reply(self) -> LocalCaller:
+    def promise_reply(self) -> LocalCaller:
+        """The caller of an inline call, which now waits in the ordinary way."""
         if not isinstance(self.caller, LocalCaller):
             self.caller = LocalCaller(self.kernel.loop.create_future(), self.ref)
-            self._owe(self.caller)
+            self.owe(self.caller)
         return self.caller
 
-    def _rest(self) -> None:
-        if self.mailbox:
-            self.status = QUEUED
-            self.kernel.scheduler.add(self)
-        else:
-            self.status = IDLE
+    # ------------------------------------------------------------------ idle timeout
 
-    def _take(self) -> Item | None:
-        """The next message that still matters: the one place that skips calls given up."""
-        mailbox = self.mailbox
-        while mailbox:
-            item = mailbox.popleft()
-            if item[0] == CALL and item[2] is not None and item[2].is_over():
-                continue
-            return item
-        return None
-
-    def _begin(self, item: Item) -> Coroutine[Any, Any, Any] | None:
-        """Run the handler of `item`. Returns the coroutine when it is not done yet."""
-        kind, message, caller = item
-        if self.idle_deadline is not None:
-            self._cancel_idle()
-        self.caller = caller
-        if caller is not None:
-            self._owe(caller)
-        self.last_message = message
-        handler = getattr(self.server, CALLBACK_NAMES[kind])
-        try:
-            if self.worker is not None:  # only the worker comes here with one: it is inside
-                result = handler(message, self.state)
-            else:
-                result = (self.context or self.own_context()).run(handler, message, self.state)
-        except BaseException as error:
-            exits.crashed(self, error)
-            return None
-        if iscoroutine(result):
-            return result
-        self._finish(item, result)
-        return None
-
-    def _start_worker(self, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
-        if self.doomed is not None:  # it was killed before the coroutine began
-            handler.close()
-            exits.doom_fulfilled(self)
-            return
-        self.run_as_worker(self._work(item, handler), handler)
-
-    def run_as_worker(
-        self, work: Coroutine[Any, Any, Any], handler: Coroutine[Any, Any, Any]
-    ) -> None:
-        """Make a Task for `work` the worker. Whatever becomes of it, `worker_ended` hears of it
-        (a task that is cancelled before its first step runs no `finally`)."""
-        self.worker = self.kernel.loop.create_task(work, context=self.own_context())
-        self.worker.add_done_callback(partial(exits.worker_ended, self, handler))
-
-    async def _work(self, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
-        """The worker: await the handler, then go on with the mailbox while there is any."""
-        pending: Coroutine[Any, Any, Any] | None = handler
-        since_pause = 0
-        while True:
-            if pending is not None and not await self._await_handler(item, pending):
-                return
-            if self.status != RUNNING:
-                return
-            since_pause += 1
-            if since_pause > WORKER_SLICE:
-                since_pause = 0
-                await asyncio.sleep(0)
-            following = self._take()
-            if following is None:
-                self.worker = None
-                self.status = IDLE
-                return
-            item = following
-            pending = self._begin(item)
-
-    async def _await_handler(self, item: Item, handler: Coroutine[Any, Any, Any]) -> bool:
-        """Await one handler. False when the process is on its way out."""
-        caller = self.caller
-        if caller is not None:
-            task_caller.set(caller)  # for the tasks that the handler starts
-        try:
-            result = await handler
-        except GeneratorExit:  # the loop is gone and with it everything
-            raise
-        except BaseException as error:
-            exits.crashed(self, error)
-            return False
-        if caller is not None:
-            task_caller.set(None)
-        self._finish(item, result)
-        return self.status == RUNNING
-
-    # ------------------------------------------------------------------ results
-
-    def _finish(self, item: Item, result: Any) -> None:
-        """Carry out what a handler returned."""
-        if self.doomed is not None:  # cancelled, or killed from inside its own handler
-            exits.doom_fulfilled(self)
-        elif self.status == RUNNING:
-            try:
-                self._obey(item, result)
-            except Exception as error:  # an awaitable as the reply of a `Stop`, a bad timeout
-                exits.crashed(self, error)
-            self.caller = None
-
-    def _obey(self, item: Item, result: Any) -> None:
-        kind = item[0]
-        if type(result) is Stop:
-            self._stop_as_told(item, result)
-        elif kind == CALL:
-            self._finish_call(item, result)
-        elif result is None:
-            pass
-        elif type(result) is NoReply:
-            self._follow(result)
-        elif is_no_state(result):
-            exits.crashed(self, BadReturnValueError(CALLBACK_NAMES[kind], result))
-        else:
-            self.state = result
-
-    def _finish_call(self, item: Item, result: Any) -> None:
-        caller = item[2] if item[2] is not None else self.caller
-        assert caller is not None
-        if type(result) is tuple and len(result) == 2:
-            reply, state = result
-            follow: _Next | None = None
-        elif type(result) is Reply:
-            reply, state, follow = result.value, result.state, result
-        elif type(result) is NoReply:
-            self._follow(result)
-            return
-        else:
-            exits.crashed(self, BadReturnValueError("handle_call", result))
-            return
-        if is_awaitable(reply):
-            exits.crashed(self, BadReturnValueError("handle_call", reply))
-            return
-        if state is not UNCHANGED:
-            self.state = state
-        caller.reply(reply)
-        if follow is not None:
-            self._follow(follow)
-
-    def _stop_as_told(self, item: Item, stop: Stop) -> None:
-        if stop.state is not UNCHANGED:
-            self.state = stop.state
-        caller = self.caller
-        if item[0] == CALL and caller is not None and stop.reply is not UNCHANGED:
-            caller.reply(stop.reply)
-        report_stop(self, stop.reason)
-        exits.begin(self, stop.reason)
-
-    def _follow(self, result: _Next) -> None:
-        if result.state is not UNCHANGED:
-            self.state = result.state
-        self.follow_up(result)
-
-    def follow_up(self, result: _Next) -> None:
-        """Arrange the continuation and the idle timeout that a return value asks for."""
-        if result.continue_with is not NO_TOKEN:
-            self.deliver_first((CONTINUE, result.continue_with, None))
-        elif result.timeout is not None:
-            if result.timeout <= 0:
-                self.deliver_first((INFO, TIMEOUT, None))
-            else:
-                self.idle_deadline = self.kernel.alarm.after(result.timeout, self._idle_expired)
+    def await_messages(self, timeout: float) -> None:
+        """Deliver `TIMEOUT` unless something arrives within `timeout` seconds."""
+        self.idle_deadline = self.kernel.alarm.after(timeout, self._idle_expired)
 
     def _idle_expired(self) -> None:
         if self.idle_deadline is not None and self.idle_deadline.callback is None:
@@ -459,14 +232,16 @@ class Process:
             if not self.mailbox and self.status == IDLE:
                 self.deliver_info(TIMEOUT)
 
-    def _cancel_idle(self) -> None:
+    def cancel_idle(self) -> None:
+        """A message has come: no `TIMEOUT`."""
         assert self.idle_deadline is not None
         self.idle_deadline.cancel()
         self.idle_deadline = None
 
     # ------------------------------------------------------------------ tables
 
-    def _owe(self, caller: Caller) -> None:
+    def owe(self, caller: Caller) -> None:
+        """The answer to this call comes later, at the latest when the process ends."""
         caller.process = self
         if self.open_calls is None:
             self.open_calls = set()

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from noex.runtime import exits, states
+from noex.runtime import exits, outcome, states
 from noex.runtime.callbacks import callbacks_of
+from noex.runtime.current import current_process
 from noex.runtime.errors import (
     BadReturnValueError,
     InitFailedError,
@@ -89,8 +90,11 @@ def _enter(
         raise
     except BaseException as error:
         raise InitFailedError(callbacks.behavior, name) from error
-    process = Process(kernel, ref, server, callbacks, name, parent)
-    process.fence = fence
+    process = Process(kernel, ref, server, callbacks, name, kernel.clock.wall())
+    if parent is not None:
+        process.parent = parent
+    if fence is not None:
+        process.fence = fence
     server._process = process
     ref.process = process
     kernel.processes[ref.serial] = process
@@ -103,7 +107,7 @@ async def _initialize(
     kernel: Kernel, process: Process, args: Any, kwargs: dict[str, Any], timeout: float | None
 ) -> Ref[Any] | None:
     try:
-        result = process.own_context().run(process.server.init, *args, **kwargs)
+        result = process.context.run(_init, process, args, kwargs)
     except KeyboardInterrupt as error:  # Ctrl-C is for the node; all else is the process's own
         kernel.bury(process, error)
         kernel.interrupted(error)
@@ -119,6 +123,11 @@ async def _initialize(
     return _up(kernel, process, result)
 
 
+def _init(process: Process, args: Any, kwargs: dict[str, Any]) -> Any:
+    current_process.set(process)
+    return process.server.init(*args, **kwargs)
+
+
 async def _await_init(
     kernel: Kernel, process: Process, coroutine: Coroutine[Any, Any, Any], timeout: float | None
 ) -> Any:
@@ -126,7 +135,7 @@ async def _await_init(
     if process.doomed is not None:
         coroutine.close()
         return None
-    process.run_as_worker(_outcome(kernel, coroutine), coroutine)
+    process.run_as_worker(_outcome(kernel, coroutine), coroutine, exits.worker_ended)
     worker, monitor = process.worker, kernel.monitor(process.ref)
     assert worker is not None
     try:
@@ -187,11 +196,12 @@ def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
     if is_no_state(result) and type(result) is not Ok:
         bad = BadReturnValueError("init", result)
         raise _failed(kernel, process, bad) from bad
-    process.starter = None
+    if process.starter is not None:
+        process.starter = None
     process.status = states.IDLE
     if type(result) is Ok:
         process.state = None if result.state is UNCHANGED else result.state
-        process.follow_up(result)
+        outcome.follow_up(process, result)
     else:
         process.state = result
     if process.mailbox and process.status == states.IDLE:

@@ -20,6 +20,7 @@ INFO: Final = 2
 CONTINUE: Final = 3
 STOP: Final = 4  # an ordered stop, in its turn
 EXIT: Final = 5  # an exit signal, before all that is queued
+TERMINATE: Final = 6  # no message: `terminate`, where callbacks are looked up by kind
 
 CALLBACK_NAMES: Final = (
     "handle_call",
@@ -28,6 +29,7 @@ CALLBACK_NAMES: Final = (
     "handle_continue",
     "handle_stop",
     "handle_stop",
+    "terminate",
 )
 
 Item = tuple[int, Any, Caller | None]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from actors import Actor, AsyncActor, run, started
 
+from noex.runtime.execution import WORKER_SLICE
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
-from noex.runtime.process import WORKER_SLICE
 from noex.runtime.scheduler import MESSAGES_PER_SLICE
 
 
@@ -171,12 +171,12 @@ def test_every_caller_has_its_turn() -> None:
 
 def test_the_budget_for_calls_at_once_is_renewed_with_each_round_of_the_loop() -> None:
     async def main(kernel: Kernel) -> None:
-        scheduler = kernel.scheduler
-        assert scheduler.may_inline()
-        scheduler._inline_end = 1e-9  # spent
-        assert not scheduler.may_inline() and not scheduler.may_inline()
+        turns = kernel.turns
+        assert turns.may_run()
+        turns._end = 1e-9  # spent
+        assert not turns.may_run() and not turns.may_run()
         await asyncio.sleep(0)
-        assert scheduler.may_inline()
+        assert turns.may_run()
 
     run(main)
 

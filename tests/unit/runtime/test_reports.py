@@ -71,4 +71,4 @@ def test_with_debug_off_a_dead_letter_is_not_even_looked_at(caplog: Any) -> None
 
 def test_every_kind_of_message_has_its_word() -> None:
     assert KINDS[states.CONTINUE] == "continue" and KINDS[states.STOP] == "stop"
-    assert KINDS[states.EXIT] == "exit" and len(KINDS) == len(states.CALLBACK_NAMES)
+    assert KINDS[states.EXIT] == "exit" and len(KINDS) == states.EXIT + 1

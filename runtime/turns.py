@@ -1,0 +1,81 @@
+"""Whose turn it is: how long callers may run their calls in their own turn of the loop.
+
+One budget per iteration of the loop, shared by all callers: a thousand tasks that do nothing but
+call give way to the loop after `TURN` seconds together. Who comes too late waits in line, and is
+woken with as many others as fit into one iteration. Each of them then has a `BURST` for its next
+calls, so that the price of waking it is shared by several of them. While somebody is in line
+nobody passes it, so no caller starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import Final
+
+TURN: Final = 0.002  # seconds of one loop iteration, for all callers together
+BURST: Final = 0.00002  # seconds for one caller, once it was woken
+FEWEST: Final = 16  # callers that are woken in one iteration
+FIRST: Final = 64
+MOST: Final = 1024
+LINE: Final = 4096  # callers in line; more of them go through the mailboxes
+
+
+class Turns:
+    """The budget of one node."""
+
+    __slots__ = ("_batch", "_end", "_line", "_loop", "_woken_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._end = 0.0  # until when a call may run; 0.0: nothing of this iteration was used yet
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._batch = FIRST
+        self._woken_at = 0.0
+
+    def may_run(self) -> bool:
+        """Whether a call may run at once."""
+        now = perf_counter()
+        return now < self._end or (self._end == 0.0 and self._open(now))
+
+    async def comes(self) -> bool:
+        """Wait in line. False when that is too long."""
+        if len(self._line) >= LINE:
+            return False
+        waiter = self._loop.create_future()
+        self._line.append(waiter)
+        await waiter
+        now = perf_counter()
+        if self._end == 0.0:
+            self._open(now)
+        else:
+            self._end = now + BURST
+        return True
+
+    def _open(self, now: float) -> bool:
+        self._end = now + TURN
+        self._loop.call_soon(self._next_iteration)
+        return True
+
+    def _next_iteration(self) -> None:
+        line = self._line
+        if not line:
+            self._end = 0.0
+            self._batch = FIRST
+            return
+        self._fit_batch()
+        for _ in range(min(self._batch, len(line))):
+            waiter = line.popleft()
+            if not waiter.done():  # else its task was cancelled
+                waiter.set_result(None)
+        self._loop.call_soon(self._next_iteration)
+
+    def _fit_batch(self) -> None:
+        """As many callers as fill one iteration: calls may be short or long, alone or many."""
+        now = perf_counter()
+        took, self._woken_at = now - self._woken_at, now
+        if took > TURN:
+            self._batch = max(self._batch // 2, FEWEST)
+        elif took < TURN / 2:
+            self._batch = min(self._batch * 2, MOST)
