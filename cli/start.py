@@ -28,6 +28,11 @@ def _labels(
     return {key: value for key, _, value in pairs}
 
 
+def _or_never(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float | None:
+    """No time stands for no watchdog."""
+    return seconds if seconds != 0 else None
+
+
 @click.command("start")
 @click.argument("node_id", envvar="NOEX_NODE_ID")
 @click.option(
@@ -96,6 +101,15 @@ def _labels(
     envvar="NOEX_DRAIN_TIMEOUT",
     show_default=True,
     help="Seconds for children to move away at the stop.",
+)
+@click.option(
+    "--slow-handler",
+    type=float,
+    default=0.5,
+    callback=_or_never,
+    envvar="NOEX_SLOW_HANDLER",
+    show_default=True,
+    help="Seconds that a handler may hold the loop before it is logged; 0: no watchdog.",
 )
 @click.option(
     "--log-level",

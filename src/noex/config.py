@@ -42,6 +42,8 @@ class NodeConfig:
       would not survive the wire.
     - `kill_grace` (1): what a killed handler has to end before it counts as a zombie.
     - `terminate_timeout` (5): how long `terminate` of an unsupervised process may take.
+    - `slow_handler` (0.5): a handler that holds the loop longer is logged by the watchdog's thread
+      (`handler_stuck`), while it does; None: no watchdog.
     - `join_timeout` (15): how long the start waits for membership.
     - `drain_timeout` (10): what `stop` gives the children of other nodes' supervisors to move.
     - `membership` (`ClusterSettings`), `lane`, `control`: times and limits of the floors below.
@@ -61,6 +63,7 @@ class NodeConfig:
     copy_messages: bool = False
     kill_grace: float = 1.0
     terminate_timeout: float = 5.0
+    slow_handler: float | None = 0.5
     join_timeout: float = 15.0
     drain_timeout: float = 10.0
     membership: ClusterSettings = ClusterSettings()
@@ -109,10 +112,15 @@ def _checked_labels(labels: Any) -> dict[str, str]:
 
 def _check_times(config: NodeConfig) -> None:
     for name in ("kill_grace", "terminate_timeout", "join_timeout", "drain_timeout"):
-        value = getattr(config, name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < inf:
-            raise InvalidOptionError(name, value, "seconds above 0")
+        if not _is_time(getattr(config, name)):
+            raise InvalidOptionError(name, getattr(config, name), "seconds above 0")
+    if config.slow_handler is not None and not _is_time(config.slow_handler):
+        raise InvalidOptionError("slow_handler", config.slow_handler, "seconds above 0, or None")
+
+
+def _is_time(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < inf
 
 
 def _check_ports(config: NodeConfig) -> None:

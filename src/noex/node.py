@@ -26,6 +26,7 @@ from noex.runtime.kernel import Kernel
 from noex.runtime.monitors import Monitor
 from noex.runtime.ref import Ref
 from noex.runtime.typed import Startable, State
+from noex.runtime.watchdog import Watchdog
 from noex.supervisor.lifecycle import LifecycleEvents
 from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
@@ -74,6 +75,7 @@ class Node:
         self._network: Network | None = None
         self._events: NodeEvents | None = None
         self._registry: GlobalRegistry | None = None
+        self._watchdog: Watchdog | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ identity
@@ -135,6 +137,7 @@ class Node:
         self._kernel = self._make_kernel()
         self._events = NodeEvents()
         try:
+            self._start_watchdog()
             if self.config.node_id is not None:
                 self._network = Network(self)
                 await self._network.bind()
@@ -166,6 +169,14 @@ class Node:
             codec = Codec(refs=RefBinding(kernel, Ref))
             kernel.set_copier(lambda message: codec.decode(codec.encode(message)))
         return kernel
+
+    def _start_watchdog(self) -> None:
+        kernel, limit = self.kernel, self.config.slow_handler
+        # In virtual time (`noex.testing`) nothing takes time, and no thread may interfere.
+        if limit is not None and not getattr(kernel.loop, "is_virtual", False):
+            watchdog = Watchdog(kernel, limit)
+            watchdog.start()
+            self._watchdog = watchdog
 
     async def stop(self) -> None:
         """Stop: idempotent, and bounded by `drain_timeout` and the children's shutdown times.
@@ -205,6 +216,14 @@ class Node:
             self._stopping = self.kernel.loop.create_task(self._stop())
 
     async def _tear_down(self) -> None:
+        try:
+            await self._close_floors()
+        finally:
+            if self._watchdog is not None:  # the last to go: what ends may hold the loop, too
+                await self._watchdog.stop()
+                self._watchdog = None
+
+    async def _close_floors(self) -> None:
         kernel, network = self._kernel, self._network
         if kernel is not None and kernel.closed is None:
             if network is not None:  # else the supervisors of all children are here, too

@@ -85,7 +85,7 @@ def traces() -> tuple[int, int]:
 @run_async
 async def test_without_an_id_it_is_the_runtime_alone_and_opens_nothing() -> None:
     before = traces()
-    async with Node(behaviors=behaviors()) as node:
+    async with Node(behaviors=behaviors(), slow_handler=None) as node:
         assert traces() == before
         assert node.network is None and node.is_frozen is False
         ref = await node.start(Worker, 1, 2)
@@ -255,6 +255,9 @@ def test_ctrl_c_in_a_handler_stops_the_node_and_goes_its_way() -> None:
         ({"terminate_timeout": "5"}, "terminate_timeout"),
         ({"join_timeout": True}, "join_timeout"),
         ({"drain_timeout": -1}, "drain_timeout"),
+        ({"slow_handler": 0}, "slow_handler"),
+        ({"slow_handler": "fast"}, "slow_handler"),
+        ({"slow_handler": float("nan")}, "slow_handler"),
         ({"user_port": 65536}, "user_port"),
         ({"pub_port": -1}, "pub_port"),
         ({"drain_timout": 1}, "drain_timout"),

@@ -224,6 +224,7 @@ def shortest_way_back(start: str, edges: dict[str, list[str]]) -> list[str]:
 # Modules that are machines whatever their docstring says, as patterns on the path.
 MACHINES = (
     "runtime/deadlines.py",
+    "runtime/stalls.py",
     "transport/link.py",
     "transport/wire.py",
     "transport/codec*.py",

@@ -153,6 +153,8 @@ class Trio:
         await network._control.stop()
         network._context.destroy(linger=0)  # waits until libzmq has let go of the ports
         await kernel.shutdown(timeout=0.5)
+        if node._watchdog is not None:
+            await node._watchdog.stop()
 
     async def lose(self, node: Node) -> None:
         """As `kill`; returns when all others know."""
