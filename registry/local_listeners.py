@@ -2,12 +2,15 @@
 
 An event is told at once, in the turn of whoever caused it: to a process by a message for its
 `handle_info`, to a function by a call. What a function itself does to the registry is told after
-the event that it is hearing, so everybody hears all events in one order. A function that raises
-is logged; neither the registry, nor whoever caused the event, nor the other listeners suffer.
+the event that it is hearing, so everybody hears all events in one order. It runs in the context in
+which the registry was made, so it is not taken for the process that caused the event. A function
+that raises is logged; neither the registry, nor whoever caused the event, nor the other listeners
+suffer.
 """
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 from collections import deque
 from collections.abc import Iterable
@@ -32,6 +35,7 @@ class Listeners:
         self._listeners = tuple(listeners)
         for listener in self._listeners:
             _check(listener)
+        self._context = contextvars.copy_context()
         self._queue: deque[Registered | Unregistered] = deque()
         self._telling = False
 
@@ -45,12 +49,15 @@ class Listeners:
             return
         self._telling = True
         try:
-            while self._queue:
-                following = self._queue.popleft()
-                for listener in self._listeners:
-                    _tell(kernel, listener, following)
+            self._context.run(self._work_off, kernel)
         finally:
             self._telling = False
+
+    def _work_off(self, kernel: Kernel) -> None:
+        while self._queue:
+            event = self._queue.popleft()
+            for listener in self._listeners:
+                _tell(kernel, listener, event)
 
 
 def _check(listener: Any) -> None:

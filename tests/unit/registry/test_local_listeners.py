@@ -12,6 +12,7 @@ from actors import Actor, Mute, run, started, turns, until
 
 from noex.registry.local import Registry
 from noex.registry.local_entries import Registered, Unregistered
+from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError, NameTakenError
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import Down
@@ -166,6 +167,20 @@ def test_what_a_listener_does_to_the_registry_is_told_to_all_in_one_order() -> N
             ("registered", "clerk"),
         ]
         assert registry.lookup("leader") == [(standby, "standby")]
+
+    run(main)
+
+
+def test_a_listener_is_not_taken_for_the_process_that_caused_the_event() -> None:
+    async def main(kernel: Kernel) -> None:
+        current: list[Any] = []
+        registry = registry_of(
+            kernel, "unique", lambda event: current.append(current_process.get())
+        )
+        ref = await started(kernel, Actor)
+        await ref.call(lambda server, state: (registry.register("a"), state))
+        await ref.call(lambda server, state: (registry.unregister("a"), state))
+        assert current == [None, None]
 
     run(main)
 
