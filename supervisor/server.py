@@ -23,6 +23,7 @@ from noex.supervisor.errors import SupervisorError
 from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.lifecycle import lifecycle_of
 from noex.supervisor.options import SupervisorOptions
+from noex.supervisor.reports import SupervisorReports
 from noex.supervisor.starter import Starter
 from noex.supervisor.strategy import StrategyMachine
 from noex.supervisor.strategy_actions import (
@@ -31,6 +32,7 @@ from noex.supervisor.strategy_actions import (
     CancelStart,
     Emit,
     Finish,
+    Report,
     ScheduleRetry,
     StartChild,
     Started,
@@ -87,6 +89,7 @@ class SupervisorServer(GenServer[StrategyMachine]):
         self.handle = SupervisorHandle(supervisor_id, self.ref, options.distributed)
         self.machine = StrategyMachine(supervisor_id, options, term)
         self.starter = self.make_starter(options)
+        self._say = SupervisorReports(self.kernel.log, supervisor_id, options)
         self._reports: deque[Event] = deque()
         self._awaited: asyncio.Event | None = None  # who waits for reports outside of a handler
         self._woken = False
@@ -214,13 +217,16 @@ class SupervisorServer(GenServer[StrategyMachine]):
                 self._answer(request_id, value, error)
             case Emit(event):
                 self.publish(event)
+            case Report():
+                self._say.failure(action)
             case Started():
                 self._started = True
             case Finish():
                 self._finish = action
 
     def publish(self, event: Any) -> None:
-        """Tell the subscribers, on this node and on others."""
+        """Tell the log, and the subscribers on this node and on others."""
+        self._say.event(event)
         lifecycle_of(self.kernel).publish(self.ref, event)
         self._subscribers.publish(event)
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noex.supervisor.events import SupervisorEvent
-from noex.supervisor.spec import ChildSpec, Shutdown
+from noex.supervisor.spec import ChildSpec, RestartType, Shutdown
 
 Why = Literal["initial", "requested", "restart", "failover", "bystander", "manual", "drain"]
+Trouble = Literal["failed", "start_failed", "shutdown_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,22 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """Say in the log what a child did. `restart_count` is what it was before.
+
+    ``failed``: it ended by itself, and should not have; ``start_failed``: an attempt to restart it
+    has failed; ``shutdown_error``: it was told to stop, and ended in another way.
+    """
+
+    what: Trouble
+    child_id: str
+    node_id: str | None
+    reason: Any
+    restart: RestartType
+    restart_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The initial children are up: `start` may return."""
 
@@ -93,4 +110,6 @@ class Finish:
     error: BaseException | None = None
 
 
-Action = StartChild | CancelStart | StopChild | ScheduleRetry | Answer | Emit | Started | Finish
+Action = (
+    StartChild | CancelStart | StopChild | ScheduleRetry | Answer | Emit | Report | Started | Finish
+)

@@ -29,9 +29,11 @@ from noex.supervisor.strategy_actions import (
     Answer,
     CancelStart,
     Emit,
+    Report,
     ScheduleRetry,
     StartChild,
     StopChild,
+    Trouble,
     Why,
 )
 from noex.supervisor.strategy_child import After, Child, Phase, Wait
@@ -86,6 +88,11 @@ class Core:
 
     def emit(self, event: SupervisorEvent) -> None:
         self.out.append(Emit(event))
+
+    def report(self, what: Trouble, child: Child, reason: Any, node_id: str | None) -> None:
+        """Have the log tell what a child did."""
+        spec, count = child.spec, child.restart_count
+        self.out.append(Report(what, child.id, node_id, reason, spec.restart, count))
 
     def answer(
         self, request_id: int, value: Any = None, error: BaseException | None = None

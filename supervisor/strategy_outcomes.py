@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noex.runtime.errors import BehaviorNotFoundError
-from noex.runtime.reasons import NOCONNECTION, SHUTDOWN, is_orderly
+from noex.runtime.reasons import KILLED, NOCONNECTION, NOPROC, SHUTDOWN, is_orderly, says
 from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError
 from noex.supervisor.events import NodeFailureDetected
@@ -140,11 +140,11 @@ class Outcomes:
         if kind == "node_lost" and first_time and not child.tentative:
             core.await_turn(child)
         elif kind == "init":
-            self._attempt_failed(child, error)
+            self._attempt_failed(child, error, node_id)
         else:
             self._no_node(child, error)
 
-    def _attempt_failed(self, child: Child, error: BaseException) -> None:
+    def _attempt_failed(self, child: Child, error: BaseException, node_id: str | None) -> None:
         core = self._core
         start_error = core.start_error(child, error)
         if child.why == "initial":
@@ -158,6 +158,7 @@ class Outcomes:
             if fallback is Wait.HOLD and not child.grouped:
                 core.pend(child, Wait.HOLD, f"restart_child failed: {error!r}")
             else:
+                core.report("start_failed", child, error, node_id)
                 self._strategy.start_failed(child, counted=fallback is None)
 
     def _no_node(self, child: Child, error: BaseException) -> None:
@@ -212,6 +213,7 @@ class Outcomes:
             child.early_exit = (event.reason,)
         elif child.phase is Phase.STOPPING:
             child.last_exit = event.reason
+            self._report_stop(child, event.reason)
             core.gone(child, event.reason)
         elif child.phase is Phase.UNCONFIRMED:
             error = NoAvailableNodeError(
@@ -226,11 +228,22 @@ class Outcomes:
         child.last_exit = reason
         if core.ending is not None:
             core.remove(child, reason)
-        elif is_restarted(child.spec, reason):
+            return
+        again = is_restarted(child.spec, reason)
+        if again or not is_orderly(reason):
+            core.report("failed", child, reason, child.node_id)
+        if again:
             core.lose_process(child, Wait.TURN)
             self._strategy.failed(child)
         else:
             core.ended_by_itself(child, reason)
+
+    def _report_stop(self, child: Child, reason: Any) -> None:
+        """It was told to stop: it was killed for taking too long, say, or crashed meanwhile."""
+        killed_at_once = child.spec.shutdown == "brutal_kill" and says(reason, KILLED)
+        lost = says(reason, NOCONNECTION) or says(reason, NOPROC)
+        if not (is_orderly(reason) or killed_at_once or lost):
+            self._core.report("shutdown_error", child, reason, child.node_id)
 
     # Nodes.
 
