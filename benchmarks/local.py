@@ -51,8 +51,8 @@ def measure_apart(row: Row, peer_name: str, size: Size) -> Figures | None:
         done = subprocess.run(command, capture_output=True, timeout=limit, text=True, check=True)
         figures: Figures | None = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
-        print(f"{row.key}, {peer_name}: {error}", file=sys.stderr)
-        print(getattr(error, "stderr", None) or "", file=sys.stderr)
+        said = (getattr(error, "stderr", None) or f"{error}").strip().splitlines()
+        print(f"Not measured: {row.key} of {peer_name}: {said[-1]}", file=sys.stderr)
         return None
     return figures
 

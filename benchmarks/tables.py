@@ -50,7 +50,7 @@ def main_table(table: Table, rows: Iterable[Row], names: list[str], clock: str) 
     others = [name for name in names if name != "noex"]
     lines = [["", *names, *(f"/ {name}" for name in others)]]
     for row in rows:
-        for title, figure in row.lines if row.figure != "gap" else ():
+        for title, figure in row.lines:
             key = clock if figure == "rate" else figure
             values = {name: cell.get(key) for name, cell in table[row.key].items()}
             lines.append([title, *(_number(values.get(name)) for name in names)])
