@@ -15,7 +15,7 @@ from weakref import WeakSet
 from noex.runtime import ending, exits, starting, states
 from noex.runtime.alarm import Alarm
 from noex.runtime.calls import LocalCaller
-from noex.runtime.clock import Clock, SystemClock
+from noex.runtime.clock import Clock, clock_of
 from noex.runtime.current import current_process, handler_process
 from noex.runtime.errors import (
     CallCycleError,
@@ -34,7 +34,7 @@ from noex.runtime.reasons import NOCONNECTION, NOPROC, is_same, says
 from noex.runtime.ref import Ref
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.scheduler import Scheduler
-from noex.runtime.turns import Turns
+from noex.runtime.turns import turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class Kernel:
         self.node_id = node_id
         self.incarnation = incarnation
         self.lives = {incarnation}  # all lives of this node in this OS process
-        self.clock: Clock = clock or SystemClock(self.loop.time)
+        self.clock: Clock = clock or clock_of(self.loop)
         self.kill_grace = kill_grace
         self.terminate_timeout = terminate_timeout
         self.copier = copier
@@ -83,8 +83,8 @@ class Kernel:
         self.remote: Remote | None = None
         self.on_interrupt: Callable[[BaseException], None] | None = None
         self.log = get_logger(node=node_id)
-        self.scheduler = Scheduler(self.loop)
-        self.turns = Turns(self.loop)
+        self.scheduler = Scheduler(self.loop, self.clock.spent)
+        self.turns = turns_of(self.loop, self.clock.spent)
         self.alarm = Alarm(self.loop)
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +20,13 @@ MESSAGES_PER_SLICE: Final = 64  # of one process, before the next one has its tu
 class Scheduler:
     """Runs queued processes from `call_soon`, for `TURN` seconds of a loop iteration at most."""
 
-    __slots__ = ("_loop", "_ready", "_scheduled")
+    __slots__ = ("_loop", "_ready", "_scheduled", "_spent")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, spent: Callable[[], float] = perf_counter
+    ) -> None:
         self._loop = loop
+        self._spent = spent
         self._ready: deque[Process] = deque()
         self._scheduled = False
 
@@ -34,12 +38,12 @@ class Scheduler:
             self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
-        ready = self._ready
-        end = perf_counter() + TURN
+        ready, spent = self._ready, self._spent
+        end = spent() + TURN
         try:
             while ready:
                 run_slice(ready.popleft(), MESSAGES_PER_SLICE)
-                if perf_counter() > end:
+                if spent() > end:
                     break
         finally:  # also when a handler raised KeyboardInterrupt: the others go on
             if ready:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
@@ -25,10 +26,13 @@ LINE: Final = 4096  # callers in line; more of them go through the mailboxes
 class Turns:
     """The budget of one node."""
 
-    __slots__ = ("_batch", "_end", "_line", "_loop", "_woken_at")
+    __slots__ = ("_batch", "_end", "_line", "_loop", "_spent", "_woken_at")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, spent: Callable[[], float] = perf_counter
+    ) -> None:
         self._loop = loop
+        self._spent = spent
         self._end = 0.0  # until when a call may run; 0.0: nothing of this iteration was used yet
         self._line: deque[asyncio.Future[None]] = deque()
         self._batch = FIRST
@@ -36,7 +40,7 @@ class Turns:
 
     def may_run(self) -> bool:
         """Whether a call may run at once."""
-        now = perf_counter()
+        now = perf_counter()  # not `_spent`: this is on the way of every call
         return now < self._end or (self._end == 0.0 and self._open(now))
 
     async def comes(self) -> bool:
@@ -46,7 +50,7 @@ class Turns:
         waiter = self._loop.create_future()
         self._line.append(waiter)
         await waiter
-        now = perf_counter()
+        now = self._spent()
         if self._end == 0.0:
             self._open(now)
         else:
@@ -73,9 +77,25 @@ class Turns:
 
     def _fit_batch(self) -> None:
         """As many callers as fill one iteration: calls may be short or long, alone or many."""
-        now = perf_counter()
+        now = self._spent()
         took, self._woken_at = now - self._woken_at, now
         if took > TURN:
             self._batch = max(self._batch // 2, FEWEST)
         elif took < TURN / 2:
             self._batch = min(self._batch * 2, MOST)
+
+
+class PacedTurns(Turns):
+    """The same by another measure of work than the machine's (see `noex.runtime.clock`)."""
+
+    __slots__ = ()
+
+    def may_run(self) -> bool:
+        """Whether a call may run at once."""
+        now = self._spent()
+        return now < self._end or (self._end == 0.0 and self._open(now))
+
+
+def turns_of(loop: asyncio.AbstractEventLoop, spent: Callable[[], float]) -> Turns:
+    """The budget of a node whose clock measures work by `spent`."""
+    return Turns(loop) if spent is perf_counter else PacedTurns(loop, spent)

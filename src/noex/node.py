@@ -18,6 +18,7 @@ from noex.node_events import NodeEvents, Subscription
 from noex.registry.behaviors import BehaviorRegistry, default_behaviors
 from noex.registry.names import GlobalRegistry
 from noex.registry.spawner import spawn
+from noex.runtime.clock import SystemClock
 from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoProcessError
 from noex.runtime.genserver import GenServer
@@ -173,7 +174,7 @@ class Node:
     def _start_watchdog(self) -> None:
         kernel, limit = self.kernel, self.config.slow_handler
         # In virtual time (`noex.testing`) nothing takes time, and no thread may interfere.
-        if limit is not None and not getattr(kernel.loop, "is_virtual", False):
+        if limit is not None and isinstance(kernel.clock, SystemClock):
             watchdog = Watchdog(kernel, limit)
             watchdog.start()
             self._watchdog = watchdog
