@@ -6,7 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.callbacks import is_awaitable
-from noex.runtime.errors import BadReturnValueError, CallTimeoutError, NoexError
+from noex.runtime.errors import (
+    BadReturnValueError,
+    CallTimeoutError,
+    InvalidOptionError,
+    NoexError,
+)
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
@@ -55,6 +60,10 @@ class Caller:
 
     def fail(self, error: BaseException) -> bool:
         """Answer with an error, raised by the caller's `call`. Returns what `reply` would."""
+        if not isinstance(error, BaseException):
+            raise InvalidOptionError("error", error, "an exception")
+        if isinstance(error, StopIteration):  # no future takes it: it would end whoever awaits
+            error = RuntimeError(f"the call ended with {error!r}")
         if self.expired:
             self._settle()
             return False

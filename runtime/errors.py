@@ -384,6 +384,15 @@ class InsecureBindError(NoexError):
         )
 
 
+def _shown(value: Any) -> str:
+    """The repr of what was wrong, bounded, whatever it does when it is asked for one."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__} object>"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 class InvalidValueError(NoexError, ValueError):
     """A value given by the user is not legal: `field` and `reason` of the subclasses say more."""
 
@@ -397,7 +406,7 @@ class InvalidNodeIdError(InvalidValueError):
         super().__init__(input, reason)
 
     def describe(self) -> str:
-        return f"invalid node id {self.args[0]!r}: {self.args[1]}; the form is name@host:port"
+        return f"invalid node id {_shown(self.args[0])}: {self.args[1]}; the form is name@host:port"
 
 
 class InvalidOptionError(InvalidValueError):
@@ -409,7 +418,7 @@ class InvalidOptionError(InvalidValueError):
         super().__init__(field, value, reason)
 
     def describe(self) -> str:
-        return f"option {self.args[0]}={self.args[1]!r}: {self.args[2]}"
+        return f"option {self.args[0]}={_shown(self.args[1])}: {self.args[2]}"
 
 
 class InvalidChildSpecError(InvalidValueError):
@@ -421,4 +430,4 @@ class InvalidChildSpecError(InvalidValueError):
         super().__init__(field, value, reason)
 
     def describe(self) -> str:
-        return f"child spec field {self.args[0]}={self.args[1]!r}: {self.args[2]}"
+        return f"child spec field {self.args[0]}={_shown(self.args[1])}: {self.args[2]}"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
+from noex.runtime.checks import check_delay, check_flag
 from noex.runtime.current import task_caller
 from noex.runtime.errors import (
     InvalidOptionError,
@@ -15,6 +16,7 @@ from noex.runtime.errors import (
     UnhandledMessageError,
 )
 from noex.runtime.messages import TIMEOUT, Down, Exit, TaskResult
+from noex.runtime.ref import Ref, check_ref
 from noex.runtime.reports import report_unexpected_info
 from noex.runtime.returns import Stop
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
     from noex.runtime.monitors import Monitor
     from noex.runtime.process import Process
-    from noex.runtime.ref import Ref
 
     S = TypeVar("S", default=Any)
 else:
@@ -198,7 +199,8 @@ class GenServer(Generic[S]):
 
     @trap_exits.setter
     def trap_exits(self, value: bool) -> None:
-        self._process.trap_exits = bool(value)
+        check_flag(value, "trap_exits")
+        self._process.trap_exits = value
 
     def send_after(self, delay: float, message: Any) -> Timer:
         """Send `message` to this process's `handle_info` in `delay` seconds.
@@ -206,8 +208,7 @@ class GenServer(Generic[S]):
         Returns the `Timer`, which can be cancelled, and ends with the process. Raises
         `InvalidOptionError` for a negative delay.
         """
-        if not delay >= 0:
-            raise InvalidOptionError("delay", delay, "seconds, 0 or more")
+        check_delay(delay, "delay")
         self._refuse_the_dead()
         return Timer(self._process, delay, message)
 
@@ -215,6 +216,7 @@ class GenServer(Generic[S]):
         """Watch `ref`, here or elsewhere: exactly one `Down(monitor, ref, reason)` comes to
         `handle_info`, at once if it is dead. ``monitor.cancel()`` ends this.
         """
+        check_ref(ref)
         self._refuse_the_dead()
         return self._process.kernel.monitor(ref, self._process)
 
@@ -225,11 +227,13 @@ class GenServer(Generic[S]):
         traps exits. There is at most one link between two processes. A dead `ref` answers with the
         signal ``"noproc"``.
         """
+        check_ref(ref)
         self._refuse_the_dead()
         self._process.kernel.link(self._process, ref)
 
     def unlink(self, ref: Ref[Any]) -> None:
         """Undo `link`."""
+        check_ref(ref)
         self._process.kernel.unlink(self._process, ref)
 
     def spawn_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -237,6 +241,8 @@ class GenServer(Generic[S]):
 
         `TaskResult(task, value, error)` arrives in `handle_info` when it has ended.
         """
+        if not asyncio.iscoroutine(coroutine):
+            raise InvalidOptionError("coroutine", coroutine, "the call of an `async def` function")
         process = self._process
         try:
             self._refuse_the_dead()

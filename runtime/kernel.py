@@ -297,7 +297,7 @@ class Kernel:
         elif self.remote is not None:
             self.remote.stop(ref, reason)
 
-    async def is_alive(self, ref: Ref[Any], timeout: float) -> bool:
+    async def is_alive(self, ref: Ref[Any], timeout: float | None) -> bool:
         """Whether the process lives, asked of its node."""
         if self.is_own(ref):
             process = self.find(ref)
@@ -310,7 +310,7 @@ class Kernel:
         except NodeNotReachableError:
             return False
         except TimeoutError:
-            raise CallTimeoutError(ref, timeout) from None
+            raise CallTimeoutError(ref, timeout or 0.0) from None
 
     def bury(self, process: Process, reason: Any) -> None:
         """The end of a process: out of the tables first, then everybody hears of it."""

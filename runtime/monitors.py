@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from noex.runtime.checks import check_patience
 from noex.runtime.messages import Down
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Monitor:
         Raises TimeoutError after `timeout` seconds (None: no limit), and RuntimeError when the
         monitor was cancelled. Only for a monitor made outside of a process.
         """
+        check_patience(timeout)
         if self._status == FIRED:
             return self.reason
         if self._status == CANCELLED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from noex.runtime.checks import check_patience, check_timeout
 from noex.runtime.errors import InvalidOptionError
 from noex.runtime.execution import OpenReply, call_inline
 from noex.runtime.proxy import Proxy
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from noex.runtime.process import Process
 
 
-def check_timeout(timeout: Any) -> None:
-    """Refuse what is no time to wait, before anything is done about it."""
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if timeout is not None and not (number and timeout > 0):
-        raise InvalidOptionError("timeout", timeout, "seconds above 0, or None for no limit")
+def check_ref(ref: Any, field: str = "ref") -> None:
+    """Refuse what is no `Ref`."""
+    if not isinstance(ref, Ref):
+        raise InvalidOptionError(field, ref, "the Ref of a process")
 
 
 G_co = TypeVar("G_co", covariant=True)
@@ -186,14 +186,19 @@ class Ref(Generic[G_co]):
     async def wait(self, timeout: float | None = None) -> Any:
         """Wait until it is gone; returns the exit reason (``"noproc"`` if it was gone before).
 
-        Raises TimeoutError after `timeout` seconds.
+        Raises TimeoutError after `timeout` seconds (0: it only looks; None: no limit).
         """
+        check_patience(timeout)
         monitor = self.kernel.monitor(self)
         try:
             return await monitor.wait(timeout)
         finally:
             monitor.cancel()
 
-    async def is_alive(self, *, timeout: float = 5.0) -> bool:
-        """Whether it lives now. Asks the other node if it is remote; False if that is lost."""
+    async def is_alive(self, *, timeout: float | None = 5.0) -> bool:
+        """Whether it lives now. Asks the other node if it is remote; False if that is lost.
+
+        Raises `CallTimeoutError` when that node says nothing for `timeout` seconds.
+        """
+        check_timeout(timeout)
         return await self.kernel.is_alive(self, timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.callbacks import is_awaitable
+from noex.runtime.checks import is_time
 from noex.runtime.errors import InvalidOptionError, UnhandledMessageError
 
 
@@ -36,8 +37,8 @@ class _Next:
         continue_with: Any = NO_TOKEN,
         timeout: float | None = None,
     ) -> None:
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout == timeout):
-            raise InvalidOptionError("timeout", timeout, "seconds, or None for no timeout")
+        if timeout is not None and not (is_time(timeout) and timeout >= 0):
+            raise InvalidOptionError("timeout", timeout, "seconds, 0 or more, or None for none")
         self.state = state
         self.continue_with = continue_with
         self.timeout = timeout

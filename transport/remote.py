@@ -305,4 +305,4 @@ def _name(ref: Ref[Any]) -> str | None:
 
 
 def _milliseconds(seconds: float) -> int:
-    return min(max(math.ceil(seconds * 1000), 1), ops.MAX_TIMEOUT_MS)
+    return max(math.ceil(min(seconds * 1000, ops.MAX_TIMEOUT_MS)), 1)
