@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, get_origin, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from noex import system
 from noex.cluster.info import NodeInfo
@@ -17,17 +16,15 @@ from noex.network import Network
 from noex.node_events import NodeEvents, Subscription
 from noex.registry.behaviors import BehaviorRegistry, default_behaviors
 from noex.registry.names import GlobalRegistry
-from noex.registry.spawner import spawn
 from noex.runtime.clock import SystemClock
-from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoProcessError
-from noex.runtime.genserver import GenServer
 from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
 from noex.runtime.kernel import Kernel
 from noex.runtime.monitors import Monitor
 from noex.runtime.ref import Ref
 from noex.runtime.typed import Startable, State
 from noex.runtime.watchdog import Watchdog
+from noex.start_options import StartOptions, class_of
 from noex.supervisor.lifecycle import LifecycleEvents
 from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
@@ -342,7 +339,7 @@ class Node:
         `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a name and other
         settings.
         """
-        return await self.kernel.start(_class_of(behavior), args, kwargs)
+        return await self.kernel.start(class_of(behavior), args, kwargs)
 
     def options(self, **options: Any) -> StartOptions:
         """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.
@@ -415,11 +412,6 @@ class Node:
         return self.lifecycle.subscribe(handler)
 
 
-def _class_of(behavior: Any) -> Any:
-    """The class itself of one with its types filled in, such as ``Cache[str]``."""
-    return behavior if isinstance(behavior, type) else get_origin(behavior) or behavior
-
-
 def _failed(outcome: Any) -> bool:
     if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
         raise outcome
@@ -443,103 +435,3 @@ def _configure(
         given["seeds"] = seeds
     base = {} if config is None else {name: getattr(config, name) for name in known}
     return NodeConfig(**{**base, **given})
-
-
-class StartOptions:
-    """How to start a process: what `Node.options` returns."""
-
-    _tickets = itertools.count(1)
-
-    def __init__(
-        self,
-        node: Node,
-        *,
-        name: str | None = None,
-        link: bool = False,
-        register: Literal["local", "global"] = "local",
-        init_timeout: float | None = 30.0,
-        timeout: float = 10.0,
-    ) -> None:
-        if register not in ("local", "global"):
-            raise InvalidOptionError("register", register, 'legal are "local" and "global"')
-        if register == "global" and name is None:
-            raise InvalidOptionError("register", register, "a global name needs name=")
-        self._node = node
-        self._name = name
-        self._link = link
-        self._register = register
-        self._init_timeout = init_timeout
-        self._timeout = timeout
-
-    @overload
-    async def start(
-        self,
-        behavior: Startable[P, Coroutine[Any, Any, State | None], G],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Ref[G]: ...
-    @overload
-    async def start(
-        self, behavior: Startable[P, Coroutine[Any, Any, object], G], *args: Any, **kwargs: Any
-    ) -> Ref[G] | None: ...
-    @overload
-    async def start(
-        self, behavior: Startable[P, State | None, G], *args: Any, **kwargs: Any
-    ) -> Ref[G]: ...
-    @overload
-    async def start(
-        self, behavior: Startable[P, object, G], *args: Any, **kwargs: Any
-    ) -> Ref[G] | None: ...
-    async def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `Node.start`, with these options. Also raises `NameTakenError`.
-
-        Type checkers do not look at the arguments here.
-        """
-        local_name = self._name if self._register == "local" else None
-        ref = await self._node.kernel.start(
-            _class_of(behavior),
-            args,
-            kwargs,
-            name=local_name,
-            link_to=self._linked(),
-            init_timeout=self._init_timeout,
-        )
-        if ref is not None and self._register == "global":
-            await self._register_or_stop(ref)
-        return ref
-
-    async def spawn(
-        self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any
-    ) -> Ref[Any]:
-        """As `Node.spawn`, with these options."""
-        if self._link:
-            raise InvalidOptionError("link", True, "link to the ref that spawn returns")
-        node = self._node
-        ref: Any = await spawn(
-            node.kernel,
-            on or node.id,
-            behavior,
-            args,
-            kwargs,
-            name=self._name,
-            register=self._register if self._name is not None else None,
-            init_timeout=self._timeout if self._init_timeout is None else self._init_timeout,
-            timeout=self._timeout,
-        )
-        return ref  # type: ignore[no-any-return]  # None if `init` says so, which it rarely does
-
-    def _linked(self) -> Ref[Any] | None:
-        if not self._link:
-            return None
-        process = current_process.get()
-        if process is None:
-            raise InvalidOptionError("link", True, "only a process can be linked to")
-        return process.ref
-
-    async def _register_or_stop(self, ref: Ref[Any]) -> None:
-        try:
-            assert self._name is not None
-            await self._node.registry.register(self._name, ref)
-        except BaseException:
-            ref.exit("kill")
-            raise
