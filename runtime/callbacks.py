@@ -43,6 +43,7 @@ def _overrides(cls: type, root: type, name: str) -> bool:
 
 
 _known: dict[type, Callbacks] = {}
+known_callbacks = _known.get  # of a class that was started before, else None
 
 
 def callbacks_of(cls: type, root: type) -> Callbacks:

@@ -61,7 +61,7 @@ def run_slice(process: Process, limit: int) -> None:
     """Handle up to `limit` messages; called by the scheduler only."""
     if process.status == QUEUED:
         process.status = RUNNING
-        process.context.run(_work_off, process, limit)
+        (process.kept_context or process.context).run(_work_off, process, limit)
 
 
 def _work_off(process: Process, limit: int) -> None:
@@ -144,15 +144,15 @@ def call_inline(process: Process, message: Any) -> Any:
     process.caller = INLINE
     if process.idle_deadline is not None:
         process.cancel_idle()
-    handlers = process.callbacks.handlers
+    handlers, context = process.callbacks.handlers, process.kept_context or process.context
     try:
         if handlers is None:
-            result = process.context.run(process.server.handle_call, message, process.state)
+            result = context.run(process.server.handle_call, message, process.state)
         else:
-            result = process.context.run(handlers[CALL], process.server, message, process.state)
+            result = context.run(handlers[CALL], process.server, message, process.state)
     except BaseException as error:
         caller = process.promise_reply()
-        process.context.run(_failed, process, (CALL, message, caller), error)
+        context.run(_failed, process, (CALL, message, caller), error)
         return OpenReply(caller)
     process.handled += 1
     if (
@@ -170,7 +170,7 @@ def call_inline(process: Process, message: Any) -> Any:
         else:
             process.status = IDLE
         return result[0]
-    return process.context.run(_conclude_inline, process, message, result)
+    return context.run(_conclude_inline, process, message, result)
 
 
 def _conclude_inline(process: Process, message: Any, result: Any) -> OpenReply:

@@ -37,7 +37,7 @@ from noex.runtime.scheduler import Scheduler
 from noex.runtime.turns import turns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from noex.runtime.process import Process
     from noex.runtime.seam import Remote
@@ -242,11 +242,11 @@ class Kernel:
 
     # ------------------------------------------------------------------ life and death
 
-    async def start(
+    def start(
         self, cls: type[Any], args: Any = (), kwargs: Any = None, **options: Any
-    ) -> Ref[Any] | None:
+    ) -> Coroutine[Any, Any, Ref[Any] | None]:
         """Start a process; see `noex.runtime.starting.start`."""
-        return await starting.start(self, cls, args, kwargs or {}, **options)
+        return starting.start(self, cls, args, kwargs or {}, **options)
 
     def exit(self, ref: Ref[Any], reason: Any, sender: Ref[Any] | None = None) -> None:
         """Send an exit signal to `ref`."""
@@ -455,6 +455,13 @@ class Kernel:
             self._refuse_remains()
         if self.closed is not None:
             raise NodeStoppedError(self.node_id, self.closed)
+
+    def check_may_start(self) -> None:
+        """Raise if no process may be started here (any more)."""
+        if self.guarded or self.closed is not None:
+            self.check_usable()
+        if self.closing:
+            raise NodeStoppedError(self.node_id, "it is stopping")
 
     def _refuse_remains(self) -> None:
         """Raise for what lives on by mistake: a zombie, or the copy of a node in a fork."""

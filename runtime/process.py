@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.callbacks import Callbacks
 from noex.runtime.calls import Caller, LocalCaller
-from noex.runtime.current import task_caller
+from noex.runtime.current import current_process, task_caller
 from noex.runtime.messages import TIMEOUT
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.states import (
@@ -64,10 +64,10 @@ class Process:
         "__dict__",
         "callbacks",
         "caller",
-        "context",
         "doomed",
         "handled",
         "idle_deadline",
+        "kept_context",
         "kernel",
         "mailbox",
         "name",
@@ -113,7 +113,7 @@ class Process:
         self.status = STARTING
         self.mailbox: deque[Item] | None = None
         # The callbacks run in a context of their own, which begins as that of the starter.
-        self.context: contextvars.Context = contextvars.copy_context()
+        self.kept_context: contextvars.Context | None = contextvars.copy_context()
         self.worker: asyncio.Task[Any] | None = None
         self.caller: Caller | None = None  # of the message being handled
         self.doomed: tuple[Any] | None = None  # the reason for which the handler must end
@@ -174,6 +174,21 @@ class Process:
             self.status = IDLE
 
     # ------------------------------------------------------------------ running
+
+    @property
+    def context(self) -> contextvars.Context:
+        """The context in which the callbacks run."""
+        context = self.kept_context
+        if context is None:
+            context = self.kept_context = contextvars.Context()
+            context.run(current_process.set, self)
+        return context
+
+    def spare_context(self) -> None:
+        """Drop the context while it says no more than whose it is: it is quickly made again, and
+        of the few objects of an idle process it would be half."""
+        if self.kept_context is not None and len(self.kept_context) == 1:
+            self.kept_context = None
 
     def handler(self, kind: int) -> Callable[[Any, Any], Any]:
         """The callback for a kind of message, as ``handler(message, state)``."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime import exits, outcome, states
-from noex.runtime.callbacks import callbacks_of
+from noex.runtime.callbacks import PLAIN, Callbacks, callbacks_of, known_callbacks
 from noex.runtime.current import current_process
 from noex.runtime.errors import (
     BadReturnValueError,
@@ -20,17 +21,19 @@ from noex.runtime.errors import (
     InitTimeoutError,
     InvalidOptionError,
     NameTakenError,
-    NodeStoppedError,
     ServerCrashedError,
 )
 from noex.runtime.genserver import GenServer
-from noex.runtime.process import Process
+from noex.runtime.process import NODE_DEFAULT, Process
 from noex.runtime.reasons import NORMAL
 from noex.runtime.ref import Ref
 from noex.runtime.returns import UNCHANGED, Ignore, Ok, is_no_state
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
+
+
+DEFAULT_INIT_TIMEOUT: Final = 30.0  # seconds
 
 
 async def start(
@@ -42,9 +45,9 @@ async def start(
     name: str | None = None,
     parent: Ref[Any] | None = None,
     link_to: Ref[Any] | None = None,
-    init_timeout: float | None = 30.0,
+    init_timeout: float | None = DEFAULT_INIT_TIMEOUT,
     fence: Any = None,
-    terminate_timeout: float | None = -1.0,
+    terminate_timeout: float | None = NODE_DEFAULT,
 ) -> Ref[Any] | None:
     """Start a process of class `cls` and return its ref when `init` has returned.
 
@@ -54,58 +57,25 @@ async def start(
     Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause),
     `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
     """
-    kernel.check_usable()
-    if kernel.closing:
-        raise NodeStoppedError(kernel.node_id, "it is stopping")
-    _check(cls, name, init_timeout)
-    process = _enter(kernel, cls, name, parent, fence)
-    if terminate_timeout is None or terminate_timeout >= 0:
-        process.terminate_timeout = terminate_timeout
-    if link_to is not None:
-        process.starter = link_to
-        kernel.link(process, link_to)
-    return await _initialize(kernel, process, args, kwargs, init_timeout)
-
-
-def _check(cls: Any, name: Any, init_timeout: Any) -> None:
-    if not (isinstance(cls, type) and issubclass(cls, GenServer)):
-        raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
-    if name is not None and not (isinstance(name, str) and name):
-        raise InvalidOptionError("name", name, "a non-empty string, or None")
-    if init_timeout is not None and not init_timeout > 0:
-        raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0, or None")
-
-
-def _enter(
-    kernel: Kernel, cls: type[Any], name: str | None, parent: Ref[Any] | None, fence: Any
-) -> Process:
-    if name is not None and name in kernel.names:
-        raise NameTakenError(name, kernel.names[name].ref)
-    callbacks = callbacks_of(cls, GenServer)
-    label = name or callbacks.behavior
-    ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, kernel.next_serial(), label)
-    try:
-        server = cls()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InitFailedError(callbacks.behavior, name) from error
-    process = Process(kernel, ref, server, callbacks, name, kernel.clock.wall())
+    callbacks = known_callbacks(cls) if isinstance(cls, type) else None
+    if callbacks is None:
+        callbacks = callbacks_of(_checked(cls), GenServer)
+    if name is not None or init_timeout != DEFAULT_INIT_TIMEOUT:
+        _check(name, init_timeout)
+    # Who does nothing but start processes gives way to the loop, too.
+    if not kernel.turns.may_run():
+        await kernel.turns.comes()
+    kernel.check_may_start()
+    process = _enter(kernel, cls, callbacks, name)
     if parent is not None:
         process.parent = parent
     if fence is not None:
         process.fence = fence
-    server._process = process
-    ref.process = process
-    kernel.processes[ref.serial] = process
-    if name is not None:
-        kernel.names[name] = process
-    return process
-
-
-async def _initialize(
-    kernel: Kernel, process: Process, args: Any, kwargs: dict[str, Any], timeout: float | None
-) -> Ref[Any] | None:
+    if terminate_timeout != NODE_DEFAULT:
+        process.terminate_timeout = terminate_timeout
+    if link_to is not None:
+        process.starter = link_to
+        kernel.link(process, link_to)
     try:
         result = process.context.run(_init, process, args, kwargs)
     except KeyboardInterrupt as error:  # Ctrl-C is for the node; all else is the process's own
@@ -114,13 +84,51 @@ async def _initialize(
         raise
     except BaseException as error:
         raise _failed(kernel, process, error) from error
-    if asyncio.iscoroutine(result):
+    if type(result) in PLAIN:
+        process.state = result
+        return _up(kernel, process)
+    if iscoroutine(result):
         try:
-            result = await _await_init(kernel, process, result, timeout)
+            result = await _await_init(kernel, process, result, init_timeout)
         except BaseException:  # whatever it was, nothing is left behind
             exits.abandon_init(process)
             raise
-    return _up(kernel, process, result)
+    return _conclude(kernel, process, result)
+
+
+def _checked(cls: Any) -> Any:
+    if not (isinstance(cls, type) and issubclass(cls, GenServer)):
+        raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
+    return cls
+
+
+def _check(name: Any, init_timeout: Any) -> None:
+    if name is not None and not (isinstance(name, str) and name):
+        raise InvalidOptionError("name", name, "a non-empty string, or None")
+    if init_timeout is not None and not init_timeout > 0:
+        raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0, or None")
+
+
+def _enter(kernel: Kernel, cls: type[Any], callbacks: Callbacks, name: str | None) -> Process:
+    """Into the tables, under its name."""
+    if name is not None and name in kernel.names:
+        raise NameTakenError(name, kernel.names[name].ref)
+    try:
+        server = cls()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InitFailedError(callbacks.behavior, name) from error
+    label = name or callbacks.behavior
+    serial = kernel.next_serial()
+    ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, serial, label)
+    process = Process(kernel, ref, server, callbacks, name, kernel.clock.wall())
+    server._process = process
+    ref.process = process
+    kernel.processes[serial] = process
+    if name is not None:
+        kernel.names[name] = process
+    return process
 
 
 def _init(process: Process, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -185,10 +193,10 @@ def _unlink_starter(kernel: Kernel, process: Process) -> None:
         kernel.unlink(process, process.starter)
 
 
-def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
+def _conclude(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
+    """What `init` returned is no plain state."""
     if process.doomed is not None:
-        signal = ServerCrashedError(process.ref, process.doomed[0])
-        raise _failed(kernel, process, signal) from signal
+        raise _ended_by_signal(kernel, process)
     if result is Ignore or isinstance(result, Ignore):
         _unlink_starter(kernel, process)
         kernel.bury(process, NORMAL)
@@ -196,15 +204,29 @@ def _up(kernel: Kernel, process: Process, result: Any) -> Ref[Any] | None:
     if is_no_state(result) and type(result) is not Ok:
         bad = BadReturnValueError("init", result)
         raise _failed(kernel, process, bad) from bad
+    if type(result) is not Ok:
+        process.state = result
+        return _up(kernel, process)
+    process.state = None if result.state is UNCHANGED else result.state
+    ref = _up(kernel, process)
+    outcome.follow_up(process, result)
+    return ref
+
+
+def _up(kernel: Kernel, process: Process) -> Ref[Any]:
+    """It has its state, and takes messages."""
+    if process.doomed is not None:
+        raise _ended_by_signal(kernel, process)
     if process.starter is not None:
         process.starter = None
-    process.status = states.IDLE
-    if type(result) is Ok:
-        process.state = None if result.state is UNCHANGED else result.state
-        outcome.follow_up(process, result)
-    else:
-        process.state = result
-    if process.mailbox and process.status == states.IDLE:
-        process.status = states.QUEUED
-        kernel.scheduler.add(process)
+    process.spare_context()
+    process.rest()
     return process.ref
+
+
+def _ended_by_signal(kernel: Kernel, process: Process) -> InitFailedError:
+    assert process.doomed is not None
+    signal = ServerCrashedError(process.ref, process.doomed[0])
+    failed = _failed(kernel, process, signal)
+    failed.__cause__ = signal
+    return failed

@@ -2,9 +2,9 @@
 
 One budget per iteration of the loop, shared by all callers: a thousand tasks that do nothing but
 call give way to the loop after `TURN` seconds together. Who comes too late waits in line, and is
-woken with as many others as fit into one iteration. Each of them then has a `BURST` for its next
-calls, so that the price of waking it is shared by several of them. While somebody is in line
-nobody passes it, so no caller starves.
+woken with as many others as fit into one iteration. Each of them then has its share of the budget
+for its next calls, at least a `BURST`, so that the price of waking it is shared by several of
+them. While somebody is in line nobody passes it, so no caller starves.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from time import perf_counter
 from typing import Final
 
 TURN: Final = 0.002  # seconds of one loop iteration, for all callers together
-BURST: Final = 0.00002  # seconds for one caller, once it was woken
+BURST: Final = 0.00002  # seconds for one caller that was woken, at least
 FEWEST: Final = 16  # callers that are woken in one iteration
 FIRST: Final = 64
-MOST: Final = 1024
+MOST: Final = 256
 LINE: Final = 4096  # callers in line; more of them go through the mailboxes
 
 
 class Turns:
     """The budget of one node."""
 
-    __slots__ = ("_batch", "_end", "_line", "_loop", "_spent", "_woken_at")
+    __slots__ = ("_batch", "_end", "_line", "_loop", "_share", "_spent", "_woken_at")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, spent: Callable[[], float] = perf_counter
@@ -36,6 +36,7 @@ class Turns:
         self._end = 0.0  # until when a call may run; 0.0: nothing of this iteration was used yet
         self._line: deque[asyncio.Future[None]] = deque()
         self._batch = FIRST
+        self._share = TURN  # of one that was woken
         self._woken_at = 0.0
 
     def may_run(self) -> bool:
@@ -54,7 +55,7 @@ class Turns:
         if self._end == 0.0:
             self._open(now)
         else:
-            self._end = now + BURST
+            self._end = now + self._share
         return True
 
     def _open(self, now: float) -> bool:
@@ -69,7 +70,9 @@ class Turns:
             self._batch = FIRST
             return
         self._fit_batch()
-        for _ in range(min(self._batch, len(line))):
+        woken = min(self._batch, len(line))
+        self._share = max(TURN / woken, BURST)
+        for _ in range(woken):
             waiter = line.popleft()
             if not waiter.done():  # else its task was cancelled
                 waiter.set_result(None)
