@@ -107,6 +107,10 @@ if TYPE_CHECKING:
     from noex.supervisor.local import Supervisor
     from noex.supervisor.selectors import selector
     from noex.supervisor.spec import ChildSpec, ChildTemplate, RestartIntensity
+    from noex.sync_errors import BlockingCallError, LoopHeldError
+    from noex.sync_node import BlockingNode, blocking
+    from noex.sync_ref import BlockingEvents, BlockingMonitor, BlockingRef
+    from noex.sync_supervisor import BlockingSupervisor
     from noex.transport.message import message
 
 _HOMES: Final = (
@@ -136,6 +140,10 @@ _HOMES: Final = (
     "noex.supervisor.local",
     "noex.supervisor.selectors",
     "noex.supervisor.spec",
+    "noex.sync_errors",
+    "noex.sync_node",
+    "noex.sync_ref",
+    "noex.sync_supervisor",
     "noex.transport.message",
 )
 
@@ -147,6 +155,12 @@ __all__ = [
     "BadReturnValueError",
     "BehaviorNotFoundError",
     "BehaviorRegistry",
+    "BlockingCallError",
+    "BlockingEvents",
+    "BlockingMonitor",
+    "BlockingNode",
+    "BlockingRef",
+    "BlockingSupervisor",
     "CallCycleError",
     "CallTimeoutError",
     "Caller",
@@ -188,6 +202,7 @@ __all__ = [
     "InvalidSimpleOneForOneError",
     "InvalidValueError",
     "LifeEnded",
+    "LoopHeldError",
     "MaxRestartsExceededError",
     "MessageSerializationError",
     "MissingChildTemplateError",
@@ -239,6 +254,7 @@ __all__ = [
     "Unregistered",
     "ViewChanged",
     "behavior",
+    "blocking",
     "call",
     "cast",
     "message",

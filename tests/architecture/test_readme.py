@@ -49,6 +49,13 @@ def test_the_first_example_of_a_page_runs(page: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, RUNNING[page], "")
 
 
+def test_the_example_without_asyncio_runs() -> None:
+    (example,) = [text for text in examples("README.md") if "noex.blocking(" in text]
+    command = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT / "docs")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "15\n2\n", "")
+
+
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

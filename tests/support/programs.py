@@ -35,14 +35,18 @@ class NoexNode:
         prelude: str = "",
         cwd: Path | None = None,
         stdin: int = subprocess.DEVNULL,
+        program: str | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         _heed_ctrl_c()
         self.mark = uuid.uuid4().hex
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("NOEX_")}
         inherited["PYTHONPATH"] = str(SUPPORT)
-        program = f"{prelude}\nfrom noex.cli.main import main\nmain()"
+        if prelude:
+            program = f"{prelude}\nfrom noex.cli.main import main\nmain()"
+        what = ["-m", "noex.cli"] if program is None else ["-c", program]
         self.process = subprocess.Popen(
-            [sys.executable, *(["-c", program] if prelude else ["-m", "noex.cli"]), *arguments],
+            [sys.executable, *options, *what, *arguments],
             env={**inherited, **(env or {}), MARK: self.mark},
             cwd=cwd,
             stdin=stdin,
@@ -155,6 +159,13 @@ def is_marked(path: Path, needle: bytes) -> bool:
         return needle in (path / "environ").read_bytes().split(b"\0")
     except OSError:
         return False  # gone meanwhile, or not ours
+
+
+class Script(NoexNode):
+    """A Python program of its own, from its text; `options` are for the interpreter."""
+
+    def __init__(self, text: str, *, options: tuple[str, ...] = ()) -> None:
+        super().__init__(program=text, options=options)
 
 
 def run(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> NoexNode:
