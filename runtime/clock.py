@@ -27,15 +27,12 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the machine: the loop's monotonic time and the wall clock."""
 
-    __slots__ = ("now", "spent")
+    __slots__ = ("now", "spent", "wall")
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
+        self.wall: Callable[[], float] = time.time
         self.spent: Callable[[], float] = time.perf_counter
-
-    def wall(self) -> float:
-        """Unix seconds."""
-        return time.time()
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:

@@ -95,7 +95,7 @@ class Kernel:
         self.dead_letters = 0
         self.closing = False  # `shutdown` has begun: nothing may be started any more
         self.closed: str | None = None  # why it cannot be used any more
-        self._serial = 0
+        self.last_serial = 0  # of the youngest process
         self._monitor_serial = 0
         self._obituaries: deque[tuple[Process, Any]] = deque()
         self._burying = False
@@ -111,8 +111,8 @@ class Kernel:
 
     def next_serial(self) -> int:
         """A number that no process of this OS process had before."""
-        self._serial += 1
-        return self._serial
+        self.last_serial += 1
+        return self.last_serial
 
     def is_own(self, ref: Ref[Any]) -> bool:
         """Whether `ref` belongs to this node: a ref of any earlier life of it stays valid here."""
@@ -456,10 +456,9 @@ class Kernel:
         if self.closed is not None:
             raise NodeStoppedError(self.node_id, self.closed)
 
-    def check_may_start(self) -> None:
+    def refuse_start(self) -> None:
         """Raise if no process may be started here (any more)."""
-        if self.guarded or self.closed is not None:
-            self.check_usable()
+        self.check_usable()
         if self.closing:
             raise NodeStoppedError(self.node_id, "it is stopping")
 

@@ -64,14 +64,12 @@ class Process:
         "__dict__",
         "callbacks",
         "caller",
-        "doomed",
         "handled",
         "idle_deadline",
         "kept_context",
         "kernel",
         "mailbox",
         "name",
-        "reason",
         "ref",
         "server",
         "started_at",
@@ -84,6 +82,8 @@ class Process:
     fence: Any = None
     trap_exits: bool = False
     terminate_timeout: float | None = NODE_DEFAULT  # seconds; None: no limit
+    doomed: tuple[Any] | None = None  # the reason for which the handler must end
+    reason: Any = None  # for which it has ended
     zombie: bool = False
     last_message: Any = None  # the one whose handler failed
     waiting_on: Process | None = None  # whom this handler is calling
@@ -116,8 +116,6 @@ class Process:
         self.kept_context: contextvars.Context | None = contextvars.copy_context()
         self.worker: asyncio.Task[Any] | None = None
         self.caller: Caller | None = None  # of the message being handled
-        self.doomed: tuple[Any] | None = None  # the reason for which the handler must end
-        self.reason: Any = None
         self.idle_deadline: Deadline | None = None
         self.handled = 0  # messages, since it was started
         self.started_at = started_at

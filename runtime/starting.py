@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_origin
 
-from noex.runtime import exits, outcome, states
+from noex.runtime import exits, outcome
 from noex.runtime.callbacks import PLAIN, Callbacks, callbacks_of, known_callbacks
 from noex.runtime.current import current_process
 from noex.runtime.errors import (
@@ -28,6 +28,7 @@ from noex.runtime.process import NODE_DEFAULT, Process
 from noex.runtime.reasons import NORMAL
 from noex.runtime.ref import Ref
 from noex.runtime.returns import UNCHANGED, Ignore, Ok, is_no_state
+from noex.runtime.states import IDLE
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -59,14 +60,16 @@ async def start(
     """
     callbacks = known_callbacks(cls) if isinstance(cls, type) else None
     if callbacks is None:
-        callbacks = callbacks_of(_checked(cls), GenServer)
+        callbacks = callbacks_of(_class_of(cls), GenServer)
     if name is not None or init_timeout != DEFAULT_INIT_TIMEOUT:
         _check(name, init_timeout)
-    # Who does nothing but start processes gives way to the loop, too.
-    if not kernel.turns.may_run():
+    # Who does nothing but start processes gives way to the loop, too. `init` is seldom so quick
+    # that a look at the clock counts, but often enough.
+    if not kernel.last_serial % 4 and not kernel.turns.may_run():
         await kernel.turns.comes()
-    kernel.check_may_start()
-    process = _enter(kernel, cls, callbacks, name)
+    if kernel.guarded or kernel.closing or kernel.closed is not None:
+        kernel.refuse_start()
+    process = _enter(kernel, callbacks, name)
     if parent is not None:
         process.parent = parent
     if fence is not None:
@@ -77,7 +80,7 @@ async def start(
         process.starter = link_to
         kernel.link(process, link_to)
     try:
-        result = process.context.run(_init, process, args, kwargs)
+        result = (process.kept_context or process.context).run(_init, process, args, kwargs)
     except KeyboardInterrupt as error:  # Ctrl-C is for the node; all else is the process's own
         kernel.bury(process, error)
         kernel.interrupted(error)
@@ -96,7 +99,9 @@ async def start(
     return _conclude(kernel, process, result)
 
 
-def _checked(cls: Any) -> Any:
+def _class_of(behavior: Any) -> Any:
+    """The class itself, also of one with its types filled in, such as ``Cache[str]``."""
+    cls = behavior if isinstance(behavior, type) else get_origin(behavior) or behavior
     if not (isinstance(cls, type) and issubclass(cls, GenServer)):
         raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
     return cls
@@ -109,18 +114,18 @@ def _check(name: Any, init_timeout: Any) -> None:
         raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0, or None")
 
 
-def _enter(kernel: Kernel, cls: type[Any], callbacks: Callbacks, name: str | None) -> Process:
+def _enter(kernel: Kernel, callbacks: Callbacks, name: str | None) -> Process:
     """Into the tables, under its name."""
     if name is not None and name in kernel.names:
         raise NameTakenError(name, kernel.names[name].ref)
     try:
-        server = cls()
+        server = callbacks.cls()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         raise InitFailedError(callbacks.behavior, name) from error
+    serial = kernel.last_serial = kernel.last_serial + 1
     label = name or callbacks.behavior
-    serial = kernel.next_serial()
     ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, serial, label)
     process = Process(kernel, ref, server, callbacks, name, kernel.clock.wall())
     server._process = process
@@ -220,7 +225,10 @@ def _up(kernel: Kernel, process: Process) -> Ref[Any]:
     if process.starter is not None:
         process.starter = None
     process.spare_context()
-    process.rest()
+    if process.mailbox:
+        process.rest()
+    else:
+        process.status = IDLE
     return process.ref
 
 

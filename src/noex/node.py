@@ -22,9 +22,10 @@ from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
 from noex.runtime.kernel import Kernel
 from noex.runtime.monitors import Monitor
 from noex.runtime.ref import Ref
+from noex.runtime.starting import start
 from noex.runtime.typed import Startable, State
 from noex.runtime.watchdog import Watchdog
-from noex.start_options import StartOptions, class_of
+from noex.start_options import StartOptions
 from noex.supervisor.lifecycle import LifecycleEvents
 from noex.transport.codec import Codec
 from noex.transport.remote import RefBinding
@@ -331,7 +332,7 @@ class Node:
     async def start(
         self, behavior: Startable[P, object, G], *args: P.args, **kwargs: P.kwargs
     ) -> Ref[G] | None: ...
-    async def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
+    def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a process here; all arguments are for its `init`. Returns its `Ref`.
 
         Type checkers compare the arguments with the signature of `init`. It returns when `init`
@@ -339,7 +340,7 @@ class Node:
         `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a name and other
         settings.
         """
-        return await self.kernel.start(class_of(behavior), args, kwargs)
+        return start(self.kernel, behavior, args, kwargs)
 
     def options(self, **options: Any) -> StartOptions:
         """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from noex.registry.spawner import spawn
 from noex.runtime.current import current_process
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 G = TypeVar("G")
-
-
-def class_of(behavior: Any) -> Any:
-    """The class itself of one with its types filled in, such as ``Cache[str]``."""
-    return behavior if isinstance(behavior, type) else get_origin(behavior) or behavior
 
 
 class StartOptions:
@@ -73,7 +68,7 @@ class StartOptions:
         """
         local_name = self._name if self._register == "local" else None
         ref = await self._node.kernel.start(
-            class_of(behavior),
+            behavior,
             args,
             kwargs,
             name=local_name,
