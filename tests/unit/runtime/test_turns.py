@@ -1,0 +1,270 @@
+"""Callers that take turns: nobody starves, nobody passes, and the loop breathes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from actors import run, started, until
+
+from noex.runtime import turns
+from noex.runtime.errors import CallTimeoutError, NoProcessError
+from noex.runtime.genserver import GenServer
+from noex.runtime.kernel import Kernel
+from noex.runtime.turns import FEWEST, LINE, MOST, TURN, PacedTurns
+
+
+class Work:
+    """A measure of work that moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.done = 1.0
+
+    def __call__(self) -> float:
+        return self.done
+
+
+class Echo(GenServer[int]):
+    def init(self) -> int:
+        return 0
+
+    def handle_call(self, message: Any, state: int) -> Any:
+        return message, state + 1
+
+
+def paced() -> tuple[PacedTurns, Work]:
+    work = Work()
+    return PacedTurns(asyncio.get_running_loop(), work), work
+
+
+async def come(line: PacedTurns, work: Work) -> bool:
+    """Stand in line, whatever is left of the budget."""
+    if line.may_run():
+        work.done += TURN
+    assert not line.may_run()
+    return await line.comes()
+
+
+def test_the_budget_is_used_up_by_work_and_renewed_by_the_loop() -> None:
+    async def main() -> None:
+        line, work = paced()
+        assert line.may_run()
+        work.done += TURN * 0.6
+        assert line.may_run()
+        work.done += TURN * 0.6
+        assert not line.may_run()
+        await asyncio.sleep(0)  # sleep: one iteration of the loop
+        assert line.may_run()
+
+    asyncio.run(main())
+
+
+def test_who_waits_is_woken_in_the_order_in_which_they_came() -> None:
+    async def main() -> None:
+        line, work = paced()
+        woken: list[int] = []
+
+        async def caller(number: int) -> None:
+            assert await come(line, work)
+            woken.append(number)
+
+        await asyncio.gather(*(caller(number) for number in range(MOST * 3)))
+        assert woken == list(range(MOST * 3))
+
+    asyncio.run(main())
+
+
+def test_nobody_passes_those_who_wait() -> None:
+    async def main() -> None:
+        line, work = paced()
+        woken: list[str] = []
+
+        async def caller(name: str) -> None:
+            await come(line, work)
+            work.done += TURN  # and uses up all there is
+            woken.append(name)
+
+        first = [asyncio.create_task(caller("waits")) for _ in range(5)]
+        while not line._line:
+            await asyncio.sleep(0)  # sleep: until they stand in line
+        await asyncio.gather(caller("comes later"), *first)
+        assert woken == ["waits"] * 5 + ["comes later"]
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_was_cancelled_in_line_is_passed_over() -> None:
+    async def main() -> None:
+        line, work = paced()
+        tasks = [asyncio.create_task(come(line, work)) for _ in range(3)]
+        while len(line._line) < 3:
+            await asyncio.sleep(0)  # sleep: until they stand in line
+        tasks[0].cancel()
+        assert await asyncio.wait_for(tasks[2], 5) and tasks[1].result()
+        assert tasks[0].cancelled()
+        while line._end != 0.0:
+            await asyncio.sleep(0)  # sleep: until the line is empty
+        assert line.may_run()
+
+    asyncio.run(main())
+
+
+def test_a_line_that_is_too_long_is_refused_at_once() -> None:
+    async def main() -> None:
+        line, work = paced()
+        tasks = [asyncio.create_task(come(line, work)) for _ in range(LINE + 10)]
+        outcomes = await asyncio.gather(*tasks)
+        assert outcomes.count(False) == 10 and not any(outcomes[LINE:])
+
+    asyncio.run(main())
+
+
+def test_one_iteration_wakes_no_more_than_fit() -> None:
+    """Each of those woken works for a long time: fewer and fewer are woken at once."""
+
+    async def main() -> None:
+        line, work = paced()
+        loop, per_iteration, count = asyncio.get_running_loop(), [], 0
+
+        def tick() -> None:
+            nonlocal count
+            per_iteration.append(count)
+            count = 0
+            if any(not task.done() for task in tasks):
+                loop.call_soon(tick)
+
+        async def caller() -> None:
+            nonlocal count
+            await come(line, work)
+            work.done += TURN
+            count += 1
+
+        tasks = [asyncio.create_task(caller()) for _ in range(400)]
+        loop.call_soon(tick)
+        await asyncio.gather(*tasks)
+        assert max(per_iteration) <= turns.FIRST * 2
+        assert max(per_iteration[-5:]) <= FEWEST
+
+    asyncio.run(main())
+
+
+def test_a_caller_alone_has_the_whole_budget_again() -> None:
+    async def main() -> None:
+        line, work = paced()
+        assert await come(line, work)
+        work.done += TURN * 0.9
+        assert line.may_run()
+
+    asyncio.run(main())
+
+
+def test_of_a_thousand_callers_none_starves() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Echo)
+        counts, total = [0] * 1000, 0
+
+        async def caller(index: int) -> None:
+            nonlocal total
+            while total < 100_000:
+                await ref.call(index)
+                counts[index] += 1
+                total += 1
+
+        await asyncio.gather(*(caller(index) for index in range(1000)))
+        assert min(counts) > 0
+
+    run(main)
+
+
+def test_a_process_that_ended_while_its_caller_stood_in_line_is_told() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Echo)
+        await until(lambda: kernel.turns._end == 0.0)
+        kernel.turns._end = 1e-9  # the budget is used up, until `_next_iteration`
+        waiting = asyncio.create_task(ref.call(1))
+        while not kernel.turns._line:
+            await asyncio.sleep(0)  # sleep: until it stands in line
+        ref.exit("kill")
+        kernel.turns._next_iteration()
+        try:
+            await waiting
+        except NoProcessError:
+            pass
+        else:
+            raise AssertionError("a dead process has answered")
+
+    run(main)
+
+
+def test_a_process_that_was_busy_when_the_turn_came_answers_from_its_mailbox() -> None:
+    class Slow(GenServer[int]):
+        def init(self) -> int:
+            return 0
+
+        def handle_call(self, message: Any, state: int) -> Any:
+            return self._later(message, state) if message == "wait" else (message, state)
+
+        async def _later(self, message: Any, state: int) -> Any:
+            await release.wait()
+            return message, state
+
+    release = asyncio.Event()
+
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Slow)
+        await until(lambda: kernel.turns._end == 0.0)
+        kernel.turns._end = 1e-9
+        waiting = asyncio.create_task(ref.call("second"))
+        while not kernel.turns._line:
+            await asyncio.sleep(0)  # sleep: until it stands in line
+        first = kernel.loop.create_task(kernel.call(ref, "wait", 5.0))
+        while ref.process is None or ref.process.worker is None:
+            await asyncio.sleep(0)  # sleep: until the first one is being handled
+        kernel.turns._next_iteration()
+        assert not waiting.done()
+        release.set()
+        assert await waiting == "second" and await first == "wait"
+
+    run(main)
+
+
+def test_starting_processes_in_a_row_leaves_the_loop_its_turns() -> None:
+    async def main(kernel: Kernel) -> None:
+        ticks, done = 0, False
+
+        def tick() -> None:
+            nonlocal ticks
+            ticks += 1
+            if not done:
+                kernel.loop.call_soon(tick)
+
+        kernel.loop.call_soon(tick)
+        for _ in range(5000):
+            await kernel.start(Echo)
+        done = True
+        assert ticks > 2
+
+    run(main)
+
+
+def test_a_timeout_counts_from_the_mailbox_for_whoever_stood_in_line() -> None:
+    class Never(GenServer[int]):
+        def init(self) -> int:
+            return 0
+
+        async def handle_call(self, message: Any, state: int) -> Any:
+            await asyncio.Event().wait()
+
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Never)
+        await until(lambda: kernel.turns._end == 0.0)
+        kernel.turns._end = 1e-9
+        kernel.loop.call_soon(kernel.turns._next_iteration)
+        try:
+            await ref.call(1, timeout=0.05)
+        except CallTimeoutError:
+            pass
+        else:
+            raise AssertionError("it cannot have answered")
+
+    run(main)
