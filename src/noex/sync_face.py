@@ -27,7 +27,8 @@ from typing import (
 )
 
 from noex.sync_errors import LoopHeldError
-from noex.sync_loop import Job, LoopThread
+from noex.sync_job import Job
+from noex.sync_loop import LoopThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +69,17 @@ def convert(table: dict[type, Converter], thread: LoopThread, value: Any) -> Any
 def _convert_item(table: dict[type, Converter], thread: LoopThread, item: Any) -> Any:
     converter = table.get(type(item))
     return item if converter is None else converter(thread, item)
+
+
+def plain_arguments(
+    thread: LoopThread, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, each with plain objects for faces."""
+    if args:
+        args = tuple([convert(TO_PLAIN, thread, each) for each in args])
+    if kwargs:
+        kwargs = {name: convert(TO_PLAIN, thread, each) for name, each in kwargs.items()}
+    return args, kwargs
 
 
 class Face(Generic[W]):
@@ -114,10 +126,7 @@ class Face(Generic[W]):
         timeout: float | None,
         kind: type[Job] = Job,
     ) -> Any:
-        if args:
-            args = tuple([convert(TO_PLAIN, self._thread, each) for each in args])
-        if kwargs:
-            kwargs = {k: convert(TO_PLAIN, self._thread, each) for k, each in kwargs.items()}
+        args, kwargs = plain_arguments(self._thread, args, kwargs)
         done = functools.partial(function, *args, **kwargs)
         try:
             value = self._thread.run(done, limit=grace(timeout), kind=kind)

@@ -5,7 +5,7 @@ One call, from any thread:
 1. `submit` puts a `Job` into the queue and wakes the loop.
 2. The loop thread takes all that is queued and begins it: a plain function is done at once, a
    coroutine gets a task. It runs in a copy of the calling thread's context.
-3. `Job.wait` waits for the outcome and returns it, or raises it: the very exception.
+3. `Job.is_over` waits for the outcome; `Job.result` returns it, or raises it: the very exception.
 
 Who gives up waiting (Ctrl-C, a time limit) cancels the job. A KeyboardInterrupt that comes out of a
 handler leaves the loop, which goes on so that the node can stop, and is handed to the main thread:
@@ -19,19 +19,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import os
 import threading
-import types
-from _thread import allocate_lock
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from weakref import WeakSet
 
 from noex.runtime.errors import NodeStoppedError
 from noex.sync_errors import BlockingCallError, LoopHeldError
+from noex.sync_job import Job
 
 POST_BOUND: Final = 10_000
 """Casts that may wait for the loop; the next one waits until it has caught up."""
@@ -56,119 +54,6 @@ def _refuse_use_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_refuse_use_after_fork)
-
-
-class Job:
-    """Something to be done on the loop, and its one outcome."""
-
-    __slots__ = ("_args", "_context", "_done", "_error", "_function", "_over", "_task", "_value")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        context: contextvars.Context,
-    ) -> None:
-        self._function = function
-        self._args = args
-        self._context = context
-        self._done = allocate_lock()  # held until there is an outcome
-        self._done.acquire()
-        self._over = False
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    # ------------------------------------------------------------------ on the loop thread
-
-    def begin(self, thread: LoopThread) -> None:
-        """Run it; the outcome may come later."""
-        if self._over:  # given up meanwhile
-            return
-        try:
-            value = self._context.run(self._function, *self._args)
-        except BaseException as error:  # Ctrl-C too: it belongs to whoever waits
-            thread.note(error)
-            self.settle(error=error)
-            return
-        if not inspect.isawaitable(value):
-            self.settle(value)
-            return
-        coroutine = value if asyncio.iscoroutine(value) else _await(value)
-        self._continue(thread, coroutine)
-
-    def _continue(self, thread: LoopThread, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._task = thread.loop.create_task(coroutine, context=self._context)
-        thread.jobs.add(self)
-        self._task.add_done_callback(lambda task: self._ended(thread, task))
-
-    def _ended(self, thread: LoopThread, task: asyncio.Task[Any]) -> None:
-        thread.jobs.discard(self)
-        if task.cancelled():
-            self.settle(error=_why_cancelled(thread))
-        elif task.exception() is not None:
-            self.settle(error=task.exception())
-        else:
-            self.settle(task.result())
-
-    def settle(self, value: Any = None, error: BaseException | None = None) -> None:
-        """The outcome is there. Only the first one counts."""
-        if not self._over:
-            self._value, self._error = value, error
-            self._over = True
-            self._done.release()
-
-    def when_over(self, callback: Callable[[], None]) -> None:
-        """Call it when the task of this job has ended; at once if it has none."""
-        if self._task is None:
-            callback()
-        else:
-            self._task.add_done_callback(lambda _task: callback())
-
-    def cancel(self) -> None:
-        """Nobody waits any more."""
-        if self._task is not None:
-            self._task.cancel()
-        else:
-            self.settle(error=asyncio.CancelledError())
-
-    # ------------------------------------------------------------------ on the calling thread
-
-    def is_over(self, limit: float | None) -> bool:
-        """Wait up to `limit` seconds (None: no limit) and say whether there is an outcome."""
-        return self._done.acquire(
-            timeout=-1 if limit is None else min(limit, threading.TIMEOUT_MAX)
-        )
-
-    def result(self) -> Any:
-        """The outcome: returned, or raised."""
-        error = self._error
-        if error is None:
-            return self._value
-        try:
-            raise error
-        finally:
-            self = error = None  # type: ignore[assignment]  # no circle through the traceback
-
-
-class QuickJob(Job):
-    """A coroutine that is often done in its first step, and then needs no task.
-
-    In that step there is no current task: not for code that needs one there.
-    """
-
-    __slots__ = ()
-
-    def _continue(self, thread: LoopThread, coroutine: Coroutine[Any, Any, Any]) -> None:
-        try:
-            waits_for = self._context.run(coroutine.send, None)
-        except StopIteration as done:
-            self.settle(done.value)
-        except BaseException as error:
-            thread.note(error)
-            self.settle(error=error)
-        else:
-            super()._continue(thread, _rest_of(coroutine, waits_for))
 
 
 class LoopThread:
@@ -287,7 +172,7 @@ class LoopThread:
         """Have `function(*args)` done on the loop, in order with all else, and do not wait.
 
         Only when `POST_BOUND` of them wait already, it waits until the loop has caught up. Returns
-        False when the loop is gone, or held for too long.
+        False when the loop is gone, or held for too long, or when this thread must not wait.
         """
         if not self.may_post():
             return False
@@ -295,7 +180,7 @@ class LoopThread:
             if len(self._queue) >= POST_BOUND:
                 self.run(_nothing, limit=POST_LIMIT)
             self.submit(lambda _thread: function(*args))
-        except (NodeStoppedError, LoopHeldError):
+        except (NodeStoppedError, LoopHeldError, BlockingCallError):
             return False
         return True
 
@@ -446,31 +331,6 @@ class LoopThread:
         closer.daemon = True
         closer.start()
         closer.join(CANCEL_GRACE)
-
-
-@types.coroutine
-def _rest_of(coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine that waits for something already."""
-    while True:
-        try:
-            try:
-                value = yield waits_for
-            except BaseException as error:  # its cancellation, mostly
-                waits_for = coroutine.throw(error)
-            else:
-                waits_for = coroutine.send(value)
-        except StopIteration as done:
-            return done.value
-
-
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
-def _why_cancelled(thread: LoopThread) -> BaseException:
-    if thread.unusable is not None:  # by the end of the loop
-        return NodeStoppedError(thread.name(), thread.unusable)
-    return asyncio.CancelledError()
 
 
 def _say_nothing(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None:

@@ -17,15 +17,17 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
-from noex.node import Node, StartOptions
+from noex.node import Node
 from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoexError
-from noex.runtime.genserver import GenServer
 from noex.runtime.log import get_logger
+from noex.runtime.typed import Startable, State
 from noex.supervisor.handle import SupervisorHandle
 from noex.sync_errors import LoopHeldError
 from noex.sync_face import TO_FACE, TO_PLAIN, Face, blocked, convert
-from noex.sync_loop import Job, LoopThread
+from noex.sync_job import Job
+from noex.sync_loop import LoopThread
 from noex.sync_ref import BlockingEvents, BlockingMonitor, BlockingRef
+from noex.sync_start import BlockingStartOptions, G, spawned
 from noex.sync_supervisor import BlockingRegistry, BlockingSupervisor, subscribed
 
 P = ParamSpec("P")
@@ -263,10 +265,33 @@ class BlockingNode(Face[Node]):
 
     # ------------------------------------------------------------------ processes
 
-    def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
+    @overload
+    def start(
+        self,
+        behavior: Startable[P, Coroutine[Any, Any, State | None], G],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> BlockingRef[G]: ...
+    @overload
+    def start(
+        self,
+        behavior: Startable[P, Coroutine[Any, Any, object], G],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> BlockingRef[G] | None: ...
+    @overload
+    def start(
+        self, behavior: Startable[P, State | None, G], *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingRef[G]: ...
+    @overload
+    def start(
+        self, behavior: Startable[P, object, G], *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingRef[G] | None: ...
+    def start(self, behavior: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a process here; all arguments are for its `init`. Returns its `BlockingRef`.
 
-        As `Node.start`: it returns when `init` has returned, None if that says `Ignore`.
+        As `Node.start`: type checkers compare the arguments with the signature of `init`; it
+        returns when `init` has returned, None if that says `Ignore`.
         """
         return self._invoke(self._plain.start, (behavior, *args), kwargs, None)
 
@@ -276,12 +301,14 @@ class BlockingNode(Face[Node]):
         """
         return BlockingStartOptions(self._thread, self._plain.options(**options))
 
-    def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
+    def spawn(
+        self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any
+    ) -> BlockingRef[Any]:
         """Start the registered `behavior` on the node `on` (default: here), as `Node.spawn`.
 
         Returns its `BlockingRef`, or None if its `init` says `Ignore`.
         """
-        return self._invoke(self._plain.spawn, (behavior, *args), {**kwargs, "on": on}, None)
+        return spawned(self, behavior, args, {**kwargs, "on": on})
 
     def whereis(self, name: str) -> BlockingRef[Any] | None:
         """The process with this local name, or None."""
@@ -312,20 +339,6 @@ class BlockingNode(Face[Node]):
         """Call whoever has the local name `name` on each of `nodes`, as `Node.multi_call`."""
         replies, failed = self._call("multi_call", name, message, nodes, timeout)
         return convert(TO_FACE, self._thread, replies), failed
-
-
-class BlockingStartOptions(Face[StartOptions]):
-    """How to start a process: what `BlockingNode.options` returns."""
-
-    __slots__ = ()
-
-    def start(self, behavior: type[GenServer[Any]], *args: Any, **kwargs: Any) -> Any:
-        """As `BlockingNode.start`, with these options."""
-        return self._invoke(self._plain.start, (behavior, *args), kwargs, None)
-
-    def spawn(self, behavior: str, *args: Any, on: str | None = None, **kwargs: Any) -> Any:
-        """As `BlockingNode.spawn`, with these options."""
-        return self._invoke(self._plain.spawn, (behavior, *args), {**kwargs, "on": on}, None)
 
 
 async def _answer() -> None:

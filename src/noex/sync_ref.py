@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from noex.node_events import Subscription
 from noex.runtime.errors import CallTimeoutError, NodeStoppedError
 from noex.runtime.genserver import Timer
 from noex.runtime.messages import Down
 from noex.runtime.monitors import Monitor
+from noex.runtime.proxy import DEFAULT_TIMEOUT, RemoteCast
 from noex.runtime.reasons import NORMAL
 from noex.runtime.ref import Ref
+from noex.runtime.typed import Request
 from noex.supervisor.lifecycle import EventStream
-from noex.sync_face import TO_FACE, TO_PLAIN, Face, blocked, convert, grace
-from noex.sync_loop import LoopThread, QuickJob
+from noex.sync_face import TO_FACE, TO_PLAIN, Face, blocked, convert, grace, plain_arguments
+from noex.sync_job import QuickJob
+from noex.sync_loop import POST_LIMIT, LoopThread
 
+R = TypeVar("R")
 G_co = TypeVar("G_co", covariant=True)
 
 
-class BlockingRef(Face[Ref[Any]], Generic[G_co]):
+class BlockingRef(Face[Ref[G_co]], Generic[G_co]):
     """The address of a process, as `Ref`, for threads without a loop. Safe in many at once.
 
     `plain` is the `Ref` itself, for code that runs on the loop. Two of one process are equal, and
@@ -56,6 +60,29 @@ class BlockingRef(Face[Ref[Any]], Generic[G_co]):
         """Whether this is a name, resolved anew at each use."""
         return self._plain.is_name
 
+    @property
+    def plain(self) -> Ref[G_co]:
+        """The `Ref` itself, for code that runs on the loop."""
+        return self._plain
+
+    @property
+    def proxy(self) -> Any:
+        """Its methods marked `@call` and `@cast`: ``ref.proxy.add(5)``, ``ref.proxy.add.cast(5)``,
+        ``ref.proxy.add.with_timeout(0.5)(5)``.
+
+        Type checkers know nothing of them here; ``node.run(ref.plain.proxy.add, 5)`` is the same
+        call with the signature checked.
+        """
+        return BlockingProxy(self)
+
+    @overload
+    def call(self, message: Request[R], *, timeout: float | None = 5.0) -> R: ...
+    @overload  # without it mypy takes ``text: str = ref.call(Get())`` for right
+    def call(  # type: ignore[overload-cannot-match]
+        self, message: Request[object], *, timeout: float | None = 5.0
+    ) -> object: ...
+    @overload
+    def call(self, message: Any, *, timeout: float | None = 5.0) -> Any: ...
     def call(self, message: Any, *, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for the reply; as `Ref.call`.
 
@@ -73,28 +100,34 @@ class BlockingRef(Face[Ref[Any]], Generic[G_co]):
         this thread sends. To another node it waits until the loop has taken the message, so that
         one that cannot travel raises `MessageSerializationError` at this line. Works in a handler.
         """
-        return bool(self._post("cast", message))
+        return bool(self.post(self._plain.cast, message))
 
     def send(self, message: Any) -> bool:
         """Send `message` to `handle_info`; like `cast` otherwise."""
-        return bool(self._post("send", message))
+        return bool(self.post(self._plain.send, message))
 
     def exit(self, reason: Any) -> None:
         """Send an exit signal, and do not wait; as `Ref.exit`."""
-        self._post("exit", reason)
+        self.post(self._plain.exit, reason)
 
-    def _post(self, method: str, message: Any) -> Any:
+    def post(self, do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Have `do`, which sends something to this process, done without waiting for it.
+
+        Returns what `do` would, as far as that is known (see `cast`).
+        """
         thread, ref, kernel = self._thread, self._plain, self._plain.kernel
         if not thread.may_post():
             return False
-        do = getattr(ref, method)
-        message = convert(TO_PLAIN, thread, message)
+        if not thread.is_current() and (kernel.guarded or not kernel.is_own(ref)):
+            try:
+                return self._invoke(do, args, kwargs, POST_LIMIT)
+            except (CallTimeoutError, NodeStoppedError):
+                return False
+        args, kwargs = plain_arguments(thread, args, kwargs)
         if thread.is_current():
-            return do(message)
-        if kernel.guarded or not kernel.is_own(ref):
-            return self._call(method, message)
+            return do(*args, **kwargs)
         known = kernel.find(ref) is not None
-        return thread.post(do, message) and known
+        return thread.post(functools.partial(do, *args, **kwargs)) and known
 
     def stop(self, reason: Any = NORMAL, *, timeout: float | None = 5.0) -> None:
         """Stop it after the messages that are queued, and wait until it is gone.
@@ -108,6 +141,54 @@ class BlockingRef(Face[Ref[Any]], Generic[G_co]):
 
     def _late(self, timeout: Any) -> Exception:
         return CallTimeoutError(self._plain, timeout)
+
+
+class BlockingProxy:
+    """The methods of a process, by name: what `BlockingRef.proxy` returns."""
+
+    __slots__ = ("_ref",)
+
+    def __init__(self, ref: BlockingRef[Any]) -> None:
+        self._ref = ref
+
+    def __repr__(self) -> str:
+        return f"<proxy of {self._ref}>"
+
+    def __getattr__(self, name: str) -> BlockingMethod:
+        return BlockingMethod(self._ref, getattr(self._ref.plain.proxy, name))
+
+
+class BlockingMethod:
+    """A method marked `@call` or `@cast`, to be called from a thread without a loop."""
+
+    __slots__ = ("_plain", "_ref", "_timeout")
+
+    def __init__(
+        self,
+        ref: BlockingRef[Any],
+        plain: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._ref = ref
+        self._plain = plain
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._plain!r}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it and wait for the reply, if it is one that replies; see `RemoteCall`."""
+        if isinstance(self._plain, RemoteCast):
+            return self.cast(*args, **kwargs)
+        return self._ref._invoke(self._plain, args, kwargs, self._timeout, QuickJob)
+
+    def cast(self, *args: Any, **kwargs: Any) -> bool:
+        """Have it run without waiting, as `BlockingRef.cast`; its reply is dropped."""
+        return bool(self._ref.post(self._plain.cast, *args, **kwargs))
+
+    def with_timeout(self, timeout: float | None) -> BlockingMethod:
+        """The same method with another timeout, in seconds (by default 5), or None for no limit."""
+        return BlockingMethod(self._ref, self._plain.with_timeout(timeout), timeout)
 
 
 class BlockingMonitor(Face[Monitor]):
@@ -202,6 +283,7 @@ def at_home(thread: LoopThread, ref: Ref[Any]) -> Ref[Any]:
     if kernel is None or ref.kernel is kernel:
         return ref
     there: Ref[Any] = kernel.ref_for(ref.node_id, ref.incarnation, ref.serial, ref.label)
+    there.casts = ref.casts
     return there
 
 

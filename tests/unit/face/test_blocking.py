@@ -33,6 +33,7 @@ from noex import (
     NoProcessError,
     NoReply,
     Ref,
+    Request,
     ServerCrashedError,
     Supervisor,
 )
@@ -272,6 +273,15 @@ def test_names_members_and_multi_call() -> None:
             node.wait_for_members(2, timeout=0.05)
 
 
+class Get(Request[int]):
+    """What is asked."""
+
+
+def test_a_request_is_a_message_like_any_other() -> None:
+    with running() as node:
+        assert node.start(Counter).call(("class of", Get())) == "Get"
+
+
 # ---------------------------------------------------------------------- refs on their way
 
 
@@ -503,8 +513,8 @@ def test_who_waits_while_the_node_stops_is_answered() -> None:
         waiting = [pool.submit(counter.call, "never", timeout=None) for _ in range(8)]
         until(lambda: node.run(lambda: len(node._thread.jobs)) == 8)
         node.stop()
-        for call in waiting:
-            assert isinstance(call.exception(LIMIT), ServerCrashedError | NodeStoppedError)
+        for each in waiting:
+            assert isinstance(each.exception(LIMIT), ServerCrashedError | NodeStoppedError)
 
 
 def test_many_threads_may_stop_it_at_once() -> None:
