@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InvalidOptionError
 
 
@@ -51,13 +52,9 @@ class ClusterSettings:
     tick: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.cluster or len(self.cluster) > 100:
-            raise InvalidOptionError("cluster", self.cluster, "it must be 1 to 100 characters")
-        if self.expect is not None and self.expect < 1:
-            raise InvalidOptionError("expect", self.expect, "it must be at least 1, or None")
+        if not isinstance(self.cluster, str) or not 0 < len(self.cluster) <= 100:
+            raise InvalidOptionError("cluster", self.cluster, "a string of 1 to 100 characters")
+        if self.expect is not None:
+            check_count(self.expect, "expect")
         for each in fields(self)[2:]:
-            value = getattr(self, each.name)
-            if not isinstance(value, int | float) or not value > 0:
-                raise InvalidOptionError(
-                    each.name, value, "it must be a positive number of seconds"
-                )
+            check_limit(getattr(self, each.name), each.name)

@@ -26,17 +26,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from noex.registry import names_messages as m
 from noex.registry.names_machine import NamesMachine
 from noex.runtime.calls import Caller
+from noex.runtime.checks import check_limit, check_name
 from noex.runtime.errors import InvalidOptionError, NoProcessError
 from noex.runtime.genserver import GenServer, Timer
 from noex.runtime.log import Throttle
 from noex.runtime.messages import Down, NameConflict
 from noex.runtime.reasons import SHUTDOWN
-from noex.runtime.ref import Ref
+from noex.runtime.ref import Ref, check_ref
 from noex.runtime.returns import NoReply
 from noex.transport.message import register as register_message
 
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from noex.runtime.monitors import Monitor
 
 NAMES: Final = "noex.names"
-MAX_NAME: Final = 256
 NAME_CONFLICT: Final = (SHUTDOWN, "name_conflict")
 """The exit reason of a process that lost its name to another one."""
 
@@ -104,6 +105,8 @@ class NamesServer(GenServer[NamesMachine]):
 
     def handle_call(self, message: Any, state: NamesMachine) -> Any:
         match message:
+            case (*_, float() as timeout) if not 0 < timeout < inf:
+                self._refuse(message)
             case ("whereis", str() as name, float() as timeout):
                 ref = state.known(name)
                 if ref is not None:
@@ -121,9 +124,13 @@ class NamesServer(GenServer[NamesMachine]):
                 self._waiting_for_all.append(self.caller)
                 self._tell_if_complete(state)
             case _:
-                assert self.caller is not None
-                self.caller.fail(InvalidOptionError("message", message, "no request of names"))
+                self._refuse(message)
         return NoReply()
+
+    def _refuse(self, message: Any) -> None:
+        """Nonsense of a peer, or of a program that knows our name, ends nobody here."""
+        assert self.caller is not None
+        self.caller.fail(InvalidOptionError("message", message, "no request of names"))
 
     def _tell_if_complete(self, state: NamesMachine) -> None:
         if self._waiting_for_all and state.is_complete:
@@ -154,7 +161,7 @@ class NamesServer(GenServer[NamesMachine]):
         match message:
             case ("names", (str() as node_id, int() as incarnation), content):
                 self._receive(state, (node_id, incarnation), content)
-            case ("view", int() as epoch, members):
+            case ("view", int() as epoch, members) if _are_uids(members):
                 self._carry_out(state, state.view_changed(epoch, members))
                 self._forget_outboxes(members)
             case ("life", int() as incarnation):
@@ -262,6 +269,18 @@ class NamesServer(GenServer[NamesMachine]):
             del self._outboxes[uid]
 
 
+def _are_uids(members: Any) -> bool:
+    """Whether these are lives of nodes, as a view has them."""
+    if not isinstance(members, tuple | list):
+        return False
+    for member in members:
+        match member:
+            case (str(), int()):
+                continue
+        return False
+    return True
+
+
 class GlobalRegistry:
     """Names that lead to a process from every node of the cluster (``node.registry``).
 
@@ -294,9 +313,8 @@ class GlobalRegistry:
         member, and `CallTimeoutError` after `timeout` seconds: then it is not registered, unless
         only the answer of another node was late.
         """
-        _checked_name(name)
-        if not isinstance(ref, Ref):
-            raise InvalidOptionError("ref", ref, "the Ref of a process")
+        check_name(name)
+        check_ref(ref)
         timeout = _checked_timeout(timeout)
         await self._home(ref).call(("register", name, ref, timeout), timeout=timeout)
 
@@ -308,6 +326,8 @@ class GlobalRegistry:
         With `owner`, only if it is the name of that process: who ends should not take the name of
         a successor along. When this returns the name can be taken again. The process goes on.
         """
+        if owner is not None:
+            check_ref(owner, "owner")
         ref = await self.whereis(name, timeout)
         timeout = float(timeout)
         if ref is None or owner not in (None, ref):
@@ -321,7 +341,7 @@ class GlobalRegistry:
         Answered from this node's own table; when the name is not there the oldest member is
         asked, and `CallTimeoutError` raised if nobody decides within `timeout` seconds.
         """
-        _checked_name(name)
+        check_name(name)
         timeout = _checked_timeout(timeout)
         found: Ref[Any] | None = await self._local().call(
             ("whereis", name, timeout), timeout=timeout
@@ -357,13 +377,6 @@ class GlobalRegistry:
         return self._kernel.named_ref(NAMES, ref.node_id, ref.incarnation)
 
 
-def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-        raise InvalidOptionError("name", name, f"a string of 1 to {MAX_NAME} characters")
-    return name
-
-
 def _checked_timeout(timeout: Any) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise InvalidOptionError("timeout", timeout, "seconds above 0")
+    check_limit(timeout, "timeout")
     return float(timeout)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from noex.registry.behaviors import BehaviorRegistry, default_behaviors
 from noex.registry.names import GlobalRegistry
 from noex.runtime.calls import Caller
+from noex.runtime.checks import check_limit, check_name
 from noex.runtime.errors import (
     CallTimeoutError,
     InitFailedError,
@@ -271,15 +272,13 @@ def _fresh_key(kernel: Kernel) -> tuple[str, int, int]:
 
 
 def _check(behavior: Any, name: Any, register: Any, init_timeout: Any) -> None:
-    if not isinstance(behavior, str):
-        raise InvalidOptionError("behavior", behavior, "the name of a registered behavior")
+    if not isinstance(behavior, str) or not behavior:
+        legal = "the name of a registered behavior (start takes a class)"
+        raise InvalidOptionError("behavior", behavior, legal)
     if register not in (None, "local", "global"):
         raise InvalidOptionError("register", register, '"local", "global" or None')
     if register is not None and name is None:
         raise InvalidOptionError("register", register, "it needs a name=")
-    if name is not None and not (isinstance(name, str) and name):
-        raise InvalidOptionError("name", name, "a non-empty string, or None")
-    if isinstance(init_timeout, bool) or not (
-        isinstance(init_timeout, int | float) and init_timeout > 0
-    ):
-        raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0")
+    if name is not None:
+        check_name(name)
+    check_limit(init_timeout, "init_timeout")

@@ -39,10 +39,19 @@ def check_patience(timeout: Any, field: str = "timeout") -> None:
         raise InvalidOptionError(field, timeout, _PATIENCE)
 
 
-def check_limit(seconds: Any, field: str) -> None:
-    """A time limit that there must be."""
+def check_limit(seconds: Any, field: str, *, optional: bool = False) -> None:
+    """A time limit; `optional`: None does without."""
+    if seconds is None and optional:
+        return
     if not (is_time(seconds) and 0 < seconds < math.inf):
-        raise InvalidOptionError(field, seconds, "seconds above 0")
+        legal = "seconds above 0, or None" if optional else "seconds above 0"
+        raise InvalidOptionError(field, seconds, legal)
+
+
+def check_count(count: Any, field: str, least: int = 1) -> None:
+    """A number of things."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        raise InvalidOptionError(field, count, f"an int, {least} or more")
 
 
 def check_delay(seconds: Any, field: str) -> None:

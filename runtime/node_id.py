@@ -57,6 +57,11 @@ def parse_node_id(text: object) -> NodeAddress:
     return NodeAddress(name, host, int(port))
 
 
+def checked_node_id(text: object) -> str:
+    """`text`, if it is a node id. Raises `InvalidNodeIdError`."""
+    return str(parse_node_id(text))
+
+
 def _is_host(host: str) -> bool:
     bracketed = _IPV6.fullmatch(host)
     try:

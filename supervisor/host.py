@@ -19,6 +19,7 @@ from noex.registry.behaviors import BehaviorRegistry
 from noex.runtime.errors import BehaviorNotFoundError, InitFailedError, InvalidOptionError
 from noex.runtime.genserver import GenServer
 from noex.runtime.messages import Down, TaskResult
+from noex.runtime.ref import Ref
 from noex.runtime.returns import NoReply
 from noex.supervisor.errors import DistributedBehaviorNotFoundError
 from noex.supervisor.host_machine import (
@@ -55,21 +56,36 @@ class Host(GenServer[HostMachine]):
 
     def handle_call(self, message: Any, state: HostMachine) -> Any:
         match message:
-            case ("spawn", owner, child_id, token, order):
+            case ("spawn", Ref() as owner, str() as child_id, (int(), int()) as token, order) if (
+                _is_order(order)
+            ):
                 child = Child(owner, child_id, tuple(token))
                 self._carry_out(state.spawn_asked(self.caller, child, Order(*order)))
-            case ("stop", owner, child_id, token, reason, shutdown):
+            case (
+                "stop",
+                Ref() as owner,
+                str() as child_id,
+                (int(), int()) as token,
+                reason,
+                limit,
+            ):
                 child = Child(owner, child_id, tuple(token))
-                self._carry_out(state.stop_asked(self.caller, child, reason, shutdown))
+                self._carry_out(state.stop_asked(self.caller, child, reason, limit))
             case ("count",):
                 return state.running, state
             case ("node_stops",):
                 self._leaving.append(self.caller)
                 self._carry_out(state.node_stops())
-            case ("is_zombie", ref):
+            case ("is_zombie", Ref() as ref):
                 return ref in self.kernel.zombies.values(), state
             case _:
-                raise InvalidOptionError("message", message, "no request of a host")
+                return self._refuse(message)
+        return NoReply()
+
+    def _refuse(self, message: Any) -> NoReply:
+        """Nonsense ends nobody here: without its host a node has to leave."""
+        assert self.caller is not None
+        self.caller.fail(InvalidOptionError("message", message, "no request of a host"))
         return NoReply()
 
     def handle_cast(self, message: Any, state: HostMachine) -> None:
@@ -150,6 +166,13 @@ class Host(GenServer[HostMachine]):
         except Exception as error:
             return Outcome("failed", error)
         return Outcome("ignored") if ref is None else Outcome("started", ref)
+
+
+def _is_order(order: Any) -> bool:
+    match order:
+        case (str(), tuple() | list(), dict(), _, _):
+            return True
+    return False
 
 
 def _terminate_timeout(shutdown: Any) -> float | None:

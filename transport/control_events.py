@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InvalidOptionError
 
 
@@ -111,9 +112,8 @@ class ControlSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not 0 < value < float("inf"):
-                raise InvalidOptionError(f"control.{field.name}", value, "it must be above zero")
+            check = check_count if field.type == "int" else check_limit
+            check(getattr(self, field.name), f"control.{field.name}")
         if self.heartbeat_timeout <= self.heartbeat_interval:
             raise InvalidOptionError(
                 "control.heartbeat_timeout",

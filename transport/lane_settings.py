@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InvalidOptionError
 
 KIB = 1024
@@ -55,9 +56,8 @@ class LaneSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-                raise InvalidOptionError(field.name, value, "it must be a number above 0")
+            check = check_count if field.type == "int" else check_limit
+            check(getattr(self, field.name), field.name)
         if self.max_message >= 1 << 31:
             raise InvalidOptionError("max_message", self.max_message, "it must be below 2 GiB")
         if self.window_bytes >= 1 << 40:

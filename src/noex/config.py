@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any, Final
 
 from noex.cluster.settings import ClusterSettings
+from noex.runtime.checks import check_limit
 from noex.runtime.errors import InsecureBindError, InvalidNodeIdError, InvalidOptionError
 from noex.runtime.node_id import NodeAddress, is_loopback, parse_node_id
 from noex.transport.control_events import ControlSettings
@@ -79,7 +79,8 @@ class NodeConfig:
         if self.node_id is None:
             _refuse_without_cluster(self)
             return
-        host = self.bind or parse_node_id(self.node_id).host
+        address = self.address
+        host = self.bind or address.host
         if not self.insecure and not is_loopback(host):
             raise InsecureBindError(host)
 
@@ -112,15 +113,8 @@ def _checked_labels(labels: Any) -> dict[str, str]:
 
 def _check_times(config: NodeConfig) -> None:
     for name in ("kill_grace", "terminate_timeout", "join_timeout", "drain_timeout"):
-        if not _is_time(getattr(config, name)):
-            raise InvalidOptionError(name, getattr(config, name), "seconds above 0")
-    if config.slow_handler is not None and not _is_time(config.slow_handler):
-        raise InvalidOptionError("slow_handler", config.slow_handler, "seconds above 0, or None")
-
-
-def _is_time(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < value < inf
+        check_limit(getattr(config, name), name)
+    check_limit(config.slow_handler, "slow_handler", optional=True)
 
 
 def _check_ports(config: NodeConfig) -> None:

@@ -16,12 +16,20 @@ from noex.network import Network
 from noex.node_events import NodeEvents, Subscription
 from noex.registry.behaviors import BehaviorRegistry, default_behaviors
 from noex.registry.names import GlobalRegistry
+from noex.runtime.checks import (
+    check_count,
+    check_handler,
+    check_limit,
+    check_name,
+    check_timeout,
+)
 from noex.runtime.clock import SystemClock
 from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoProcessError
 from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
 from noex.runtime.kernel import Kernel
 from noex.runtime.monitors import Monitor
-from noex.runtime.ref import Ref
+from noex.runtime.node_id import checked_node_id
+from noex.runtime.ref import Ref, check_ref
 from noex.runtime.starting import start
 from noex.runtime.typed import Startable, State
 from noex.runtime.watchdog import Watchdog
@@ -67,6 +75,8 @@ class Node:
             reason = "encryption is not built in yet; leave it out, and stay on loopback"
             raise InvalidOptionError("cluster_secret", "***", reason)
         self.config = _configure(config, node_id, seeds, options)
+        if behaviors is not None and not isinstance(behaviors, BehaviorRegistry):
+            raise InvalidOptionError("behaviors", behaviors, "a BehaviorRegistry, or None")
         self.behaviors = behaviors if behaviors is not None else default_behaviors
         self.lifecycle = LifecycleEvents()
         self._node_id = self.config.node_id or NO_CLUSTER_ID
@@ -240,6 +250,7 @@ class Node:
         No new ones are placed here meanwhile. Raises TimeoutError when some are left after
         `timeout` seconds.
         """
+        check_limit(timeout, "timeout")
         if self._network is not None and not await self._network.drain(timeout):
             raise TimeoutError(f"{self._node_id} still hosts children after {timeout:g} s")
 
@@ -266,6 +277,8 @@ class Node:
         Raises TimeoutError, which names the members, after `timeout` seconds (None: no limit), and
         `NodeStoppedError` when the node stops meanwhile.
         """
+        check_count(count, "count")
+        check_timeout(timeout)
         events = self.events()
         try:
             async with asyncio.timeout(timeout):
@@ -300,8 +313,12 @@ class Node:
         """Have `NodeUp` and `NodeDown` sent to the `handle_info` of a local process.
 
         `ViewChanged` and `NodeIdle` come too. Returns the function that ends this. Raises
-        `NoProcessError` when `ref` is no living process of this node.
+        `NoProcessError` when `ref` is no living process, and `InvalidOptionError` when it is none
+        of this node.
         """
+        check_ref(ref)
+        if not self.kernel.is_own(ref):
+            raise InvalidOptionError("ref", ref, f"a process of this node, {self._node_id}")
         process = self.kernel.find(ref)
         if process is None:
             raise NoProcessError(ref)
@@ -369,6 +386,7 @@ class Node:
 
     def whereis(self, name: str) -> Ref[Any] | None:
         """The process with this local name, or None."""
+        check_name(name)
         return self.kernel.whereis(name)
 
     async def whereis_global(self, name: str, timeout: float = 5.0) -> Ref[Any] | None:
@@ -377,7 +395,8 @@ class Node:
 
     def ref(self, name: str, on: str | None = None) -> Ref[Any]:
         """A local name, here or on another node, as an address: it is resolved at each use."""
-        return self.kernel.named_ref(name, on)
+        check_name(name)
+        return self.kernel.named_ref(name, None if on is None else checked_node_id(on))
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
         """Watch a process from outside: ``reason = await node.monitor(ref).wait()``.
@@ -385,6 +404,7 @@ class Node:
         It fires once: with the exit reason, ``"noproc"`` for one that is dead, ``"noconnection"``
         when its node is lost.
         """
+        check_ref(ref)
         return self.kernel.monitor(ref)
 
     async def multi_call(
@@ -398,8 +418,13 @@ class Node:
 
         Returns the replies by node and the errors by node; each call has `timeout` seconds.
         """
-        ids = list(nodes) if nodes is not None else [info.id for info in self.members()]
-        calls = (self.ref(name, on=node_id).call(message, timeout=timeout) for node_id in ids)
+        check_name(name)
+        check_timeout(timeout)
+        if isinstance(nodes, str) or not (nodes is None or isinstance(nodes, Iterable)):
+            raise InvalidOptionError("nodes", nodes, "a list of node ids, or None for all members")
+        ids = [info.id for info in self.members()] if nodes is None else [*nodes]
+        refs = [self.ref(name, on=node_id) for node_id in ids]
+        calls = (ref.call(message, timeout=timeout) for ref in refs)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         replies = {n: r for n, r in zip(ids, outcomes, strict=True) if not _failed(r)}
         failed = {n: r for n, r in zip(ids, outcomes, strict=True) if isinstance(r, Exception)}
@@ -410,6 +435,7 @@ class Node:
 
         Returns the function that ends this. A handler that raises is logged and harms nobody.
         """
+        check_handler(handler)
         return self.lifecycle.subscribe(handler)
 
 
@@ -434,5 +460,7 @@ def _configure(
         given["node_id"] = node_id
     if seeds is not None:
         given["seeds"] = seeds
+    if config is not None and not isinstance(config, NodeConfig):
+        raise InvalidOptionError("config", config, "a NodeConfig, or None")
     base = {} if config is None else {name: getattr(config, name) for name in known}
     return NodeConfig(**{**base, **given})

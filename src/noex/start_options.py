@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 from noex.registry.spawner import spawn
+from noex.runtime.checks import check_flag, check_limit, check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError
+from noex.runtime.node_id import checked_node_id
 from noex.runtime.ref import Ref
 from noex.runtime.typed import Startable, State
 
 if TYPE_CHECKING:
     from noex.node import Node
+
+KNOWN: Final = ("name", "link", "register", "init_timeout", "timeout")
 
 P = ParamSpec("P")
 G = TypeVar("G")
@@ -30,7 +34,15 @@ class StartOptions:
         register: Literal["local", "global"] = "local",
         init_timeout: float | None = 30.0,
         timeout: float = 10.0,
+        **unknown: Any,
     ) -> None:
+        for option, value in unknown.items():
+            raise InvalidOptionError(option, value, f"unknown; known are {', '.join(KNOWN)}")
+        if name is not None:
+            check_name(name)
+        check_flag(link, "link")
+        check_timeout(init_timeout, "init_timeout")
+        check_limit(timeout, "timeout")
         if register not in ("local", "global"):
             raise InvalidOptionError("register", register, 'legal are "local" and "global"')
         if register == "global" and name is None:
@@ -88,7 +100,7 @@ class StartOptions:
         node = self._node
         ref: Any = await spawn(
             node.kernel,
-            on or node.id,
+            node.id if on is None else checked_node_id(on),
             behavior,
             args,
             kwargs,
