@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from noex.runtime import exits, outcome
 from noex.runtime.callbacks import PLAIN, Callbacks, callbacks_of, known_callbacks
+from noex.runtime.checks import check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import (
     BadReturnValueError,
@@ -108,10 +109,9 @@ def _class_of(behavior: Any) -> Any:
 
 
 def _check(name: Any, init_timeout: Any) -> None:
-    if name is not None and not (isinstance(name, str) and name):
-        raise InvalidOptionError("name", name, "a non-empty string, or None")
-    if init_timeout is not None and not init_timeout > 0:
-        raise InvalidOptionError("init_timeout", init_timeout, "seconds above 0, or None")
+    if name is not None:
+        check_name(name)
+    check_timeout(init_timeout, "init_timeout")
 
 
 def _enter(kernel: Kernel, callbacks: Callbacks, name: str | None) -> Process:

@@ -221,11 +221,22 @@ def test_an_instance_is_no_class() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("name", each(NO_NAMES[1:-1]))
+@pytest.mark.parametrize("name", each(NO_NAMES[1:]))
 def test_a_name_that_is_none_is_refused(name: Any) -> None:
     async def main(kernel: Kernel) -> None:
         await refused(lambda: kernel.start(Mute, name=name), "name", name, "string")
         assert kernel.names == {} and kernel.process_count == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("timeout", each(NO_WAITS))
+def test_an_init_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
+    async def main(kernel: Kernel) -> None:
+        await refused(
+            lambda: kernel.start(Mute, init_timeout=timeout), "init_timeout", timeout, "seconds"
+        )
+        assert kernel.process_count == 0
 
     run(main)
 
