@@ -27,6 +27,18 @@ QUEUE_BOUND: Final = 1024
 """Events that a stream holds for a slow reader; more are lost, and marked by `EventsLost`."""
 
 
+_everywhere: list[Handler] = []
+
+
+def watch_everywhere(handler: Handler) -> Callable[[], None]:
+    """Call `handler` with every event in this OS process, when it is published: for tests.
+
+    Returns the function that ends this. `handler` must not raise.
+    """
+    _everywhere.append(handler)
+    return lambda: _everywhere.remove(handler)
+
+
 class LifecycleEvents:
     """The subscribers of one node."""
 
@@ -46,6 +58,8 @@ class LifecycleEvents:
 
     def publish(self, supervisor: Ref[Any], event: Any) -> None:
         """Tell the subscribers."""
+        for handler in tuple(_everywhere):
+            handler(event)
         loop = asyncio.get_running_loop()
         for ticket, (_, wanted, context) in list(self._subscribers.items()):
             if wanted is None or wanted == supervisor:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from supervision_sim import HOME, World
-from virtual_loop import run_virtually
 
 from noex.supervisor.options import Strategy, SupervisorOptions
 from noex.supervisor.spec import ChildSpec, RestartIntensity
@@ -22,6 +21,7 @@ from noex.supervisor.strategy_events import (
     StopRequested,
     TerminateChildRequested,
 )
+from noex.testing import run_virtual
 
 PEACE = 120.0  # virtual seconds
 
@@ -87,4 +87,4 @@ def test_one_copy_at_every_moment_and_all_of_them_in_the_end(strategy: Strategy,
         assert len(asked) == len(world.answers)
         assert not world.tasks
 
-    run_virtually(main())
+    run_virtual(main())
