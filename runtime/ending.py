@@ -40,8 +40,12 @@ async def shutdown(kernel: Kernel, reason: Any, timeout: float) -> None:
 async def _end(kernel: Kernel, process: Process, reason: Any, end: float) -> None:
     if process.status == states.DEAD:
         return
-    monitor = kernel.monitor(process.ref)
     exits.interrupt(process, reason)
+    if process.status == states.DEAD:  # at once, as most of them: the loop gets its turns, too
+        if not kernel.turns.may_run():
+            await kernel.turns.comes()
+        return
+    monitor = kernel.monitor(process.ref)
     try:
         await monitor.wait(max(end - kernel.loop.time(), 0.01))
     except TimeoutError:
