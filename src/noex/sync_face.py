@@ -164,9 +164,9 @@ def face_of(thread: LoopThread, value: Any) -> Any:
 
 def grace(timeout: Any) -> float | None:
     """How long to wait for a loop that has to end something after `timeout` seconds itself."""
-    if isinstance(timeout, int | float) and timeout > 0:
+    if isinstance(timeout, int | float) and timeout >= 0:
         return timeout + GRACE
-    return None  # None, or no time at all: then the loop says so
+    return None  # None, or what is no time: then the loop says so
 
 
 class TimeLimit(NamedTuple):

@@ -34,6 +34,7 @@ from noex.sync_job import Job
 POST_BOUND: Final = 10_000
 """Casts that may wait for the loop; the next one waits until it has caught up."""
 POST_LIMIT: Final = 10.0
+ANSWER: Final = 1.0  # seconds that the loop may take for a sign of life, when something is late
 CANCEL_GRACE: Final = 1.0  # seconds for tasks to heed their cancellation when the loop ends
 LAST_WORD: Final = 3.0  # seconds for what is to be done when the end is hurried
 JOIN_LIMIT: Final = 10.0
@@ -67,7 +68,8 @@ class LoopThread:
         self.kernel: Any = None  # of the node that lives on it
         self.jobs: set[Job] = set()  # those with a task
         self._queue: deque[Callable[[LoopThread], None]] = deque()
-        self._drain_is_due = False
+        self._drains = 0  # how often the queue was worked off
+        self._woken_for = -1  # the value of `_drains` at the latest wake-up
         self._interrupt: KeyboardInterrupt | None = None  # came out of a handler, for `main`
         self._main_waits_for: Job | None = None
         self._stop_has_begun = False
@@ -105,8 +107,9 @@ class LoopThread:
     ) -> Any:
         """Have `function(*args)` done on the loop, awaited if need be; returns the result.
 
-        Raises what it raises, `LoopHeldError` after `limit` seconds (None: no limit),
-        `BlockingCallError` on a thread that runs a loop, `NodeStoppedError`.
+        Raises what it raises, `BlockingCallError` on a thread that runs a loop, and
+        `NodeStoppedError`. After `limit` seconds (None: no limit) it looks whether the loop is
+        held, and raises `LoopHeldError`; a loop that is not will end this by itself.
         """
         self.check_usable()
         job = kind(function, args, contextvars.copy_context())
@@ -125,8 +128,9 @@ class LoopThread:
     def _run(self, job: Job, limit: float | None) -> Any:
         try:
             self.submit(job.begin)
-            if not job.is_over(limit):
-                raise LoopHeldError(self.name(), limit or 0.0)
+            while not job.is_over(limit):
+                if not self.answers(ANSWER):
+                    raise LoopHeldError(self.name(), limit or 0.0)
         except BaseException:
             self.give_up(job)
             raise
@@ -137,6 +141,12 @@ class LoopThread:
                 raise
             # Ctrl-C is for the main thread: this one hears that the node is going.
             raise NodeStoppedError(self.name(), INTERRUPTED) from error
+
+    def answers(self, limit: float) -> bool:
+        """Whether the loop gives a sign of life within `limit` seconds."""
+        sign = Job(_nothing, (), contextvars.Context())
+        self.submit(sign.begin)
+        return sign.is_over(limit)
 
     def begin(self, function: Callable[[], Awaitable[Any]]) -> Job:
         """Have it begun; the caller waits for the job itself, and hears of no Ctrl-C of others."""
@@ -198,12 +208,12 @@ class LoopThread:
     def submit(self, begin: Callable[[LoopThread], None]) -> None:
         """Queue `begin(self)` for the loop. Raises `NodeStoppedError`."""
         self._queue.append(begin)
-        if threading.current_thread() is threading.main_thread():
-            # Ctrl-C may come between any two lines: the flag must not say what is not so.
+        # Any number of threads come by here, and Ctrl-C may come between any two lines: either
+        # leaves at most a wake-up too many. While the two are equal one is still to be heeded.
+        drains = self._drains
+        if self._woken_for != drains:
             self._wake()
-        elif not self._drain_is_due:
-            self._drain_is_due = True
-            self._wake()
+            self._woken_for = drains
 
     def _wake(self) -> None:
         try:
@@ -296,7 +306,7 @@ class LoopThread:
                 job.cancel()
 
     def _drain(self) -> None:
-        self._drain_is_due = False  # before the queue is read: who appends later, wakes us
+        self._drains += 1  # before the queue is read: who appends later, wakes us
         queue = self._queue
         for _ in range(len(queue)):
             begin = queue.popleft()

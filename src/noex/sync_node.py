@@ -141,7 +141,7 @@ class BlockingNode(Face[Node]):
         try:
             job = thread.begin(self._plain.stop)
             while not job.is_over(HELD):
-                if not thread.begin(_answer).is_over(HELD):
+                if not thread.answers(HELD):
                     raise LoopHeldError(thread.name(), HELD)
             job.result()
         except NodeStoppedError:
@@ -259,8 +259,6 @@ class BlockingNode(Face[Node]):
         It runs on the loop thread: it should be short, and may not block. Returns the function
         that ends this. Works before the node has started.
         """
-        if self._thread.unusable is not None:
-            return self._plain.on_lifecycle_event(handler)
         return subscribed(self._thread, self._plain.on_lifecycle_event, handler)
 
     # ------------------------------------------------------------------ processes
@@ -339,10 +337,6 @@ class BlockingNode(Face[Node]):
         """Call whoever has the local name `name` on each of `nodes`, as `Node.multi_call`."""
         replies, failed = self._call("multi_call", name, message, nodes, timeout)
         return convert(TO_FACE, self._thread, replies), failed
-
-
-async def _answer() -> None:
-    """The loop is alive."""
 
 
 def _node_at_home(thread: LoopThread, face: BlockingNode) -> Node:

@@ -13,7 +13,7 @@ from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.info import ChildInfo
 from noex.supervisor.spec import ChildSpec
 from noex.sync_face import INSTANT, TO_FACE, TO_PLAIN, Face, blocked, convert
-from noex.sync_loop import LoopThread
+from noex.sync_loop import NOT_STARTED, LoopThread
 from noex.sync_ref import BlockingEvents, BlockingRef, at_home
 
 
@@ -100,15 +100,22 @@ def subscribed(
     subscribe: Callable[[Callable[[Any], object]], Callable[[], None]],
     handler: Callable[[Any], object],
 ) -> Callable[[], None]:
-    """Subscribe on the loop, for a handler that sees faces; returns how any thread ends it."""
+    """Subscribe on the loop, for a handler that sees faces; returns how any thread ends it.
+
+    Before there is a loop, nobody else is at work either.
+    """
 
     def see(event: Any) -> object:
         return handler(convert(TO_FACE, thread, event))
 
-    unsubscribe = thread.run(subscribe, see, limit=INSTANT)
+    if thread.unusable is NOT_STARTED:
+        unsubscribe = subscribe(see)
+    else:
+        unsubscribe = thread.run(subscribe, see, limit=INSTANT)
 
     def end() -> None:
-        thread.post(unsubscribe)
+        if not thread.post(unsubscribe):
+            unsubscribe()
 
     return end
 

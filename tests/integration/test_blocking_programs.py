@@ -82,6 +82,65 @@ with noex.blocking(Node()) as node:
         assert program.out[-2:] == ["terminate shutdown", "terminated"]
 
 
+def test_ctrl_c_at_any_moment_costs_one_call_and_nothing_else() -> None:
+    """Between any two lines: others go on, nothing hangs, and no reply goes to another call."""
+    body = """
+import signal
+armed, hits = False, 0
+
+def strike(number, frame):
+    global hits
+    if armed:
+        hits += 1
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, strike)
+ended = threading.Event()
+
+def other():
+    count = 0
+    while not ended.is_set():
+        assert worker.call(count) == count
+        worker.send(count)
+        count += 1
+    say(f"other {count > 100}")
+
+class Quiet(Worker):
+    def handle_info(self, message, state):
+        return None
+
+with noex.blocking(Node()) as node:
+    worker = node.start(Quiet)
+    thread = threading.Thread(target=other)
+    thread.start()
+    say("ready")
+    count = 0
+    while hits < 100:
+        try:
+            armed = True
+            while True:
+                count += 1
+                assert worker.call(count) == count
+                worker.send(count)
+                node.members()
+        except KeyboardInterrupt:
+            armed = False
+    ended.set()
+    thread.join(30)
+    say(f"alive {worker.call('alive')} {len(node._thread.jobs)}")
+"""
+    with script(body) as program:
+        program.until("ready")
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline and not program.text.count("other"):
+            program.send(signal.SIGINT)
+            time.sleep(0.003)
+        program.until("alive alive 0")
+        assert program.until("other") == "other True"
+        assert program.end() == 0, program.errors
+        is_quiet(program)
+
+
 def test_the_call_that_ctrl_c_ended_is_withdrawn() -> None:
     body = """
 with noex.blocking(Node()) as node:

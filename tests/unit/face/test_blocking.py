@@ -349,6 +349,19 @@ def test_a_supervisor_has_the_same_methods_without_await() -> None:
         assert "supervisor_stopped" not in types
 
 
+def test_lifecycle_events_can_be_heard_from_before_the_start() -> None:
+    events: list[Any] = []
+    node = noex.blocking(Node())
+    unsubscribe = node.on_lifecycle_event(events.append)
+    with node:
+        sup = node.run(Supervisor.start, node)
+        until(lambda: events)
+        assert events[0].ref == sup and events[0].ref.count_children() == 0
+        unsubscribe()
+    unsubscribe()
+    assert [event.type for event in events] == ["supervisor_started"]
+
+
 def test_events_of_a_supervisor_end_with_it() -> None:
     with running() as node:
         sup = node.run(Supervisor.start, node, children=[ChildSpec("a", Counter)])
@@ -458,6 +471,15 @@ def test_a_loop_that_a_handler_holds_does_not_hold_the_callers() -> None:
             release.set()
             holder.join(LIMIT)
         assert other.call("get") == 1
+
+
+def test_what_takes_longer_than_its_timeout_on_a_loop_that_answers_is_waited_for() -> None:
+    class Patient(Node):
+        async def drain(self, timeout: float = 30.0) -> None:
+            await asyncio.sleep(0.8)  # sleep: longer than its timeout and the grace together
+
+    with noex.blocking(Patient()) as node:
+        assert node.drain(timeout=0.05) is None
 
 
 def test_two_nodes_in_one_process_do_not_know_of_each_other() -> None:
