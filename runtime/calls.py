@@ -31,6 +31,11 @@ class Caller:
         self.process: Any = None  # the process that owes the answer, once it is deferred
 
     @property
+    def is_answered(self) -> bool:
+        """Whether it was answered, or given up."""
+        return self._answered
+
+    @property
     def expired(self) -> bool:
         """Whether nobody waits any more."""
         return self._answered
@@ -46,6 +51,7 @@ class Caller:
         if self.expired:
             self._settle()
             return False
+        self._tell_of(value)
         self._settle()
         self._deliver(value)
         return True
@@ -55,6 +61,7 @@ class Caller:
         if self.expired:
             self._settle()
         else:
+            self._tell_of(value)
             self._settle()
             self._deliver(value)
 
@@ -67,6 +74,7 @@ class Caller:
         if self.expired:
             self._settle()
             return False
+        self._tell_of(error)
         self._settle()
         self._deliver_error(error)
         return True
@@ -74,6 +82,11 @@ class Caller:
     def abandon(self) -> None:
         """Nobody waits any more, for a reason that the caller knows."""
         self._settle()
+
+    def _tell_of(self, answer: Any) -> None:
+        """A traced process tells of its answers; such a one owes them all."""
+        if self.process is not None and self.process.tracing is not None:
+            self.process.tracing.answered(answer)
 
     def _settle(self) -> None:
         self._answered = True
@@ -122,8 +135,11 @@ class LocalCaller(Caller):
         if self._answered or future.done():
             return
         self._answered = True
-        if self.process is not None:
-            self.process.forget_caller(self)
+        process = self.process
+        if process is not None:
+            process.forget_caller(self)
+            if process.tracing is not None:
+                process.tracing.answered(value)
         if self.target.kernel.copier is not None:
             self._deliver(value)
         else:

@@ -7,7 +7,7 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
     ├── ServerCrashedError(ref, reason)          the target ended before it did what was asked
     ├── CallTimeoutError(ref, timeout)           no reply in time; also a TimeoutError
     ├── NodeNotReachableError(node_id)           the target's node is gone; also a ConnectionError
-    ├── OverloadedError(node_id)                 the queue to the target is full
+    ├── OverloadedError(node_id, ref)            the queue to a node, or a mailbox, is full
     ├── CallCycleError(ref)                      the call could only wait for itself
     ├── ProcessKilledError(ref)                  the caller was killed and runs on as a zombie
     ├── InitFailedError(behavior, name)          `init` raised; the exception is `__cause__`
@@ -127,18 +127,22 @@ class NodeNotReachableError(NoexError, ConnectionError):
 
 
 class OverloadedError(NoexError):
-    """The queue to a node is full: it reads more slowly than this node sends.
+    """More waits than may. The request was not carried out.
 
-    The request was not sent. How much may wait is `LaneSettings.window_bytes`.
+    Either the queue to a node is full, because it reads more slowly than this node sends (how much
+    may wait is `LaneSettings.window_bytes`). Or the mailbox of `ref` has a bound (`Mailbox`), and
+    is full; `ref` is None otherwise.
     """
 
-    fields = ("node_id",)
+    fields = ("node_id", "ref")
 
-    def __init__(self, node_id: str) -> None:
-        super().__init__(node_id)
+    def __init__(self, node_id: str, ref: Any = None) -> None:
+        super().__init__(node_id, ref)
 
     def describe(self) -> str:
-        return f"the send queue to node {self.args[0]} is full; slow down, or retry later"
+        node_id, ref = self.args
+        full = f"the send queue to node {node_id}" if ref is None else f"the mailbox of {ref}"
+        return f"{full} is full; slow down, or retry later"
 
 
 class CallCycleError(NoexError):

@@ -78,8 +78,7 @@ def _work_off(process: Process, limit: int) -> None:
             if caller is not None and caller.is_over():
                 continue
             if idle_ends:
-                process.cancel_idle()
-                idle_ends = False
+                idle_ends = process.cancel_idle(kind)
             if kind == CAST:
                 result = cast(message, process.state)
                 if process.status == RUNNING:
@@ -143,7 +142,7 @@ def call_inline(process: Process, message: Any) -> Any:
     process.status = RUNNING
     process.caller = INLINE
     if process.idle_deadline is not None:
-        process.cancel_idle()
+        process.cancel_idle(CALL)
     handlers, context = process.callbacks.handlers, process.kept_context or process.context
     try:
         if handlers is None:
@@ -215,11 +214,22 @@ async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any])
         pending = _begin(process, item)
 
 
+def in_progress(process: Process) -> Item | None:
+    """The message whose handler the worker awaits. It is read out of the worker's frame, since to
+    keep it elsewhere would cost each message something."""
+    work: Any = process.worker.get_coro() if process.worker is not None else None
+    frame = getattr(work, "cr_frame", None)
+    if frame is None or frame.f_code is not _work.__code__:
+        return None
+    item: Item = frame.f_locals["item"]
+    return item
+
+
 def _begin(process: Process, item: Item) -> Coroutine[Any, Any, Any] | None:
     """Run the handler of one message. Returns its coroutine when it is not done yet."""
     kind, message, caller = item
     if process.idle_deadline is not None:
-        process.cancel_idle()
+        process.cancel_idle(kind)
     process.handled += 1
     process.caller = caller
     if caller is not None:

@@ -74,6 +74,15 @@ def interrupt(process: Process, reason: Any) -> None:
         begin(process, reason)
 
 
+def order(process: Process, reason: Any) -> None:
+    """An ordered stop arrives: it takes its turn, unless nothing else does."""
+    item = (states.STOP, reason, None)
+    if process.status == states.SUSPENDED:
+        process.deliver_first(item)
+    else:
+        process.deliver(item)
+
+
 def kill(process: Process) -> None:
     """End now, with reason ``"killed"``; `terminate` does not run."""
     status = process.status
@@ -294,8 +303,10 @@ def _drop_timers(process: Process) -> None:
 
 
 def _fail_queued(process: Process, mailbox: Any, reason: Any) -> None:
-    for kind, _message, caller in mailbox or ():
-        if kind == states.CALL and caller is not None:
+    for kind, message, caller in mailbox or ():
+        if kind == states.SYSTEM:
+            caller = message.caller
+        if caller is not None:
             caller.fail(ServerCrashedError(process.ref, reason))
 
 

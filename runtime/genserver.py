@@ -19,6 +19,7 @@ from noex.runtime.messages import TIMEOUT, Down, Exit, TaskResult
 from noex.runtime.ref import Ref, check_ref
 from noex.runtime.reports import report_unexpected_info
 from noex.runtime.returns import Stop
+from noex.runtime.system import take_turn
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
     from noex.runtime.monitors import Monitor
     from noex.runtime.process import Process
+    from noex.runtime.system import Request
 
     S = TypeVar("S", default=Any)
 else:
@@ -129,6 +131,9 @@ class GenServer(Generic[S]):
     def handle_stop(self, reason: Any, state: S) -> Any:
         """An ordered stop arrives. For behaviours of noex itself that end in several steps."""
         return Stop(reason)
+
+    def _system(self, request: Request, state: S) -> None:
+        take_turn(self._process, request)
 
     @property
     def state(self) -> S:

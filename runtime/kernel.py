@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from noex.runtime.process import Process
     from noex.runtime.seam import Remote
 
+    Send = Callable[[Ref[Any], Any, LocalCaller], None]
+
 
 _kernels: WeakSet[Kernel] = WeakSet()
 
@@ -156,24 +158,26 @@ class Kernel:
         self.check_usable()
         caller = LocalCaller(self.loop.create_future(), ref, timeout)
         if not self.is_own(ref):
-            return await self._call_elsewhere(ref, message, caller)
+            if self.remote is None:
+                raise NodeNotReachableError(ref.node_id)
+            return await self.call_elsewhere(self.remote.call, ref, message, caller)
         process = self.find(ref)
         if process is None or not process.is_alive():
             raise NoProcessError(ref)
         handler = handler_process()
-        self._refuse_cycle(handler, process)
+        self.refuse_cycle(handler, process)
         if self.copier is not None:
             message = self.copier(message)
         if not process.deliver((states.CALL, message, caller)):
             raise NoProcessError(ref)
-        return await self._await_from(handler, caller)
+        return await self.await_from(handler, caller)
 
     async def await_reply(self, caller: LocalCaller, timeout: float | None) -> Any:
         """Wait for a reply that a call in its caller's turn left open."""
         caller.timeout = timeout
-        return await self._await_from(handler_process(), caller)
+        return await self.await_from(handler_process(), caller)
 
-    async def _await_from(self, handler: Process | None, caller: LocalCaller) -> Any:
+    async def await_from(self, handler: Process | None, caller: LocalCaller) -> Any:
         """Wait, and let others see for whom, so that a cycle of calls is noticed."""
         if handler is None:
             return await self._await(caller)
@@ -191,14 +195,16 @@ class Kernel:
         finally:
             caller.give_up()
 
-    async def _call_elsewhere(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> Any:
-        if self.remote is None:
-            raise NodeNotReachableError(ref.node_id)
-        self.remote.call(ref, message, caller)
+    async def call_elsewhere(
+        self, send: Send, ref: Ref[Any], message: Any, caller: LocalCaller
+    ) -> Any:
+        """Send a call by way of `send`, which is one of `remote`, and wait for its outcome."""
+        send(ref, message, caller)
         try:
             return await self._await(caller)
         finally:
-            self.remote.cancel_call(ref, caller)
+            if self.remote is not None:
+                self.remote.cancel_call(ref, caller)
 
     def cast(self, ref: Ref[Any], message: Any) -> bool:
         """Deliver to `handle_cast`."""
@@ -227,7 +233,7 @@ class Kernel:
                 return False
         return process.deliver((kind, message, None))
 
-    def _refuse_cycle(self, handler: Process | None, target: Process) -> None:
+    def refuse_cycle(self, handler: Process | None, target: Process) -> None:
         """A handler that calls itself, or somebody who waits for it, would wait for ever."""
         own_def_handler = target.worker is None and target.status == states.RUNNING
         if own_def_handler and current_process.get() is target:
@@ -268,7 +274,7 @@ class Kernel:
         self.check_usable()
         handler, target = handler_process(), self.find(ref) if self.is_own(ref) else None
         if target is not None:
-            self._refuse_cycle(handler, target)
+            self.refuse_cycle(handler, target)
         monitor = self.monitor(ref)
         if handler is not None:
             handler.waiting_on = target
@@ -293,7 +299,7 @@ class Kernel:
         if self.is_own(ref):
             process = self.find(ref)
             if process is not None:
-                process.deliver((states.STOP, reason, None))
+                exits.order(process, reason)
         elif self.remote is not None:
             self.remote.stop(ref, reason)
 

@@ -32,6 +32,8 @@ from noex.runtime.states import (
     QUEUED,
     RUNNING,
     STARTING,
+    SUSPENDED,
+    SYSTEM,
     Item,
 )
 
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
     from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.kernel import Kernel
+    from noex.runtime.mailboxes import Mailbox
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
+    from noex.runtime.tracing import Tracing
 
 NODE_DEFAULT: Final = -1.0
 """A `terminate_timeout` that is the node's own."""
@@ -94,6 +98,9 @@ class Process:
     tasks: set[asyncio.Task[Any]] | None = None
     timers: set[Timer] | None = None  # of `send_after`, still to come
     starter: Ref[Any] | None = None  # while `init` runs: the link that `start` made
+    tracing: Tracing | None = None
+    bound: Mailbox | None = None  # how many messages may wait
+    dropped = 0  # messages, because too many waited
 
     def __init__(
         self,
@@ -151,7 +158,7 @@ class Process:
             mailbox.appendleft(item)
         elif item[0] != EXIT:
             mailbox.insert(1, item)
-        if self.status == IDLE:
+        if self.status == IDLE or self.status == SUSPENDED:  # orders to end are not held up
             self.status = QUEUED
             self.kernel.scheduler.add(self)
 
@@ -242,19 +249,25 @@ class Process:
     def _idle_expired(self) -> None:
         if self.idle_deadline is not None and self.idle_deadline.callback is None:
             self.idle_deadline = None
-            if not self.mailbox and self.status == IDLE:
+            if all(item[0] == SYSTEM for item in self.mailbox or ()):
                 self.deliver_info(TIMEOUT)
 
-    def cancel_idle(self) -> None:
-        """A message has come: no `TIMEOUT`."""
+    def cancel_idle(self, kind: int) -> bool:
+        """A message has come: no `TIMEOUT`. Returns whether it is still to come, because that was
+        a system message."""
+        if kind == SYSTEM:
+            return True
         assert self.idle_deadline is not None
         self.idle_deadline.cancel()
         self.idle_deadline = None
+        return False
 
     # ------------------------------------------------------------------ tables
 
     def owe(self, caller: Caller) -> None:
         """The answer to this call comes later, at the latest when the process ends."""
+        if caller.is_answered:  # its handler was quicker: nothing would ever forget it
+            return
         caller.process = self
         if self.open_calls is None:
             self.open_calls = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from noex.runtime import system
 from noex.runtime.checks import check_patience, check_timeout
 from noex.runtime.errors import InvalidOptionError
 from noex.runtime.execution import OpenReply, call_inline
@@ -18,8 +19,12 @@ from noex.runtime.states import CAST, IDLE, INFO
 from noex.runtime.typed import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from noex.runtime.info import ProcessInfo, ProcessStatistics
     from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
+    from noex.runtime.tracing import TraceEvent
 
 
 def check_ref(ref: Any, field: str = "ref") -> None:
@@ -202,3 +207,84 @@ class Ref(Generic[G_co]):
         """
         check_timeout(timeout)
         return await self.kernel.is_alive(self, timeout)
+
+    # ------------------------------------------------------------------ looking inside
+
+    async def info(self, *, timeout: float | None = 5.0) -> ProcessInfo:
+        """What it is, and what it is doing: answered at once, also by a busy or suspended process.
+
+        Raises what `call` raises, but is never refused for being busy.
+        """
+        info: ProcessInfo = await self._ask("info", timeout=timeout)
+        return info
+
+    async def statistics(self, *, timeout: float | None = 5.0) -> ProcessStatistics:
+        """What it has done so far, and what it has open: answered at once, like `info`."""
+        statistics: ProcessStatistics = await self._ask("statistics", timeout=timeout)
+        return statistics
+
+    async def get_state(self, *, timeout: float | None = 5.0) -> Any:
+        """Its state, after the messages that are queued; at once while it is suspended.
+
+        On one node that is the very object: look, and leave it as it is. From another node it is a
+        copy, and a state that cannot travel raises `MessageSerializationError`. For tests and
+        repairs; programs ask by a `call` of their own. Raises what `call` raises.
+        """
+        return await self._ask("get_state", timeout=timeout)
+
+    async def replace_state(self, state: Any, *, timeout: float | None = 5.0) -> None:
+        """Give it another state, after the messages that are queued; at once while suspended.
+
+        No callback runs for it. Raises what `call` raises.
+        """
+        await self._ask("replace_state", state, timeout=timeout)
+
+    async def suspend(self, *, timeout: float | None = 5.0) -> None:
+        """Have it handle nothing until `resume`, after the messages that are queued.
+
+        What comes waits in its mailbox, so calls time out. `info`, `get_state` and the other
+        questions here are answered, and `stop`, `exit` and exit signals of links end it as ever.
+        To suspend it again changes nothing. Raises what `call` raises.
+        """
+        await self._ask("suspend", timeout=timeout)
+
+    async def resume(self, *, timeout: float | None = 5.0) -> None:
+        """Have it go on, with what has come meanwhile, in order. Nothing if it is not suspended."""
+        await self._ask("resume", timeout=timeout)
+
+    async def trace(
+        self,
+        hook: Callable[[TraceEvent], object] | bool = True,
+        *,
+        id: Hashable = None,
+        timeout: float | None = 5.0,
+    ) -> None:
+        """Tell of each message to it, and of each answer to a call, from now on.
+
+        - ``trace()``: in the log, one `process_trace` for each.
+        - ``trace(hook)``: `hook` is called with each `TraceEvent`. Only on its own node. The same
+          hook installed twice is called once, unless under another `id`. One that raises is
+          logged, and removed.
+        - ``trace(False)``: no more of all this; `untrace` ends one.
+
+        A process that is not traced pays nothing. Raises `InvalidOptionError`, and what `call`
+        raises.
+        """
+        if hook is False:
+            await self._ask("untrace", timeout=timeout)
+        elif hook is True or self.is_local:
+            await self._ask("trace", hook, id, timeout=timeout)
+        else:
+            reason = f"a function does not travel to {self.node_id}; trace(True) logs there"
+            raise InvalidOptionError("hook", hook, reason)
+
+    async def untrace(self, hook: Hashable, *, timeout: float | None = 5.0) -> None:
+        """End one trace: of this hook, of the hook with this id, or (True) the one to the log.
+
+        One that was not there is no error. Raises what `call` raises.
+        """
+        await self._ask("untrace", hook, timeout=timeout)
+
+    async def _ask(self, operation: str, *args: Any, timeout: float | None) -> Any:
+        check_timeout(timeout)
+        return await system.ask(self.kernel, self, operation, args, timeout)

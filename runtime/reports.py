@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from noex.runtime.process import Process
     from noex.runtime.ref import Ref
 
-KINDS: Final = ("call", "cast", "info", "continue", "stop", "exit")  # by the kinds of a mailbox
+# By the kinds of a mailbox.
+KINDS: Final = ("call", "cast", "info", "continue", "stop", "exit")
 _records = logging.getLogger("noex")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 300
+
+
+def in_brief(value: Any) -> str:
+    """The repr, cut short."""
+    return _brief.repr(value)
 
 
 def _exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, Any]:
@@ -127,6 +133,43 @@ def report_refused_cast(process: Process, error: Exception) -> None:
         name=process.name,
         ref=str(process.ref),
         error=str(error),
+    )
+
+
+def report_full_mailbox(process: Process) -> None:
+    """Messages of others do not get into a bounded mailbox, or push out older ones."""
+    process.kernel.log.warning(
+        "mailbox_full",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        limit=process.bound.limit if process.bound else None,
+        policy=process.bound.policy if process.bound else None,
+        dropped=process.dropped,
+    )
+
+
+def report_trace(process: Process, direction: str, kind: str, message: Any) -> None:
+    """A message to a traced process, or an answer of it."""
+    process.kernel.log.info(
+        "process_trace",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        direction=direction,
+        kind=kind,
+        message=_brief.repr(message),
+    )
+
+
+def report_trace_hook_failed(process: Process, error: BaseException) -> None:
+    """A hook of `ref.trace` raised; it is not called again."""
+    process.kernel.log.warning(
+        "trace_hook_failed",
+        behavior=process.callbacks.behavior,
+        name=process.name,
+        ref=str(process.ref),
+        exc_info=_exc_info(error),
     )
 
 

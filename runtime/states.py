@@ -10,9 +10,21 @@ STARTING: Final = 0  # `init` is running; the mailbox collects
 IDLE: Final = 1  # nothing to do
 QUEUED: Final = 2  # has messages, waits for its turn on the run queue
 RUNNING: Final = 3  # a handler is running, on the stack or in the worker
-STOPPING: Final = 4  # `terminate` is running
-CLOSED: Final = 5  # killed: takes no messages, its handler is being cancelled
-DEAD: Final = 6
+SUSPENDED: Final = 4  # handles nothing but system messages; the mailbox collects
+STOPPING: Final = 5  # `terminate` is running
+CLOSED: Final = 6  # killed: takes no messages, its handler is being cancelled
+DEAD: Final = 7
+
+STATUS_NAMES: Final = (
+    "starting",
+    "idle",
+    "queued",
+    "running",
+    "suspended",
+    "stopping",
+    "stopping",
+    "dead",
+)
 
 CALL: Final = 0
 CAST: Final = 1
@@ -21,6 +33,7 @@ CONTINUE: Final = 3
 STOP: Final = 4  # an ordered stop, in its turn
 EXIT: Final = 5  # an exit signal, before all that is queued
 TERMINATE: Final = 6  # no message: `terminate`, where callbacks are looked up by kind
+SYSTEM: Final = 7  # a system message (`noex.runtime.system`)
 
 CALLBACK_NAMES: Final = (
     "handle_call",
@@ -30,6 +43,7 @@ CALLBACK_NAMES: Final = (
     "handle_stop",
     "handle_stop",
     "terminate",
+    "_system",
 )
 
 Item = tuple[int, Any, Caller | None]

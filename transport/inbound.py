@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from noex.runtime import exits, states
-from noex.runtime.calls import LocalCaller
-from noex.runtime.errors import MessageSerializationError, NoexError, NoProcessError
+from noex.runtime import exits, states, system
+from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.errors import (
+    InvalidOptionError,
+    MessageSerializationError,
+    NoexError,
+    NoProcessError,
+)
 from noex.runtime.log import Throttle
 from noex.runtime.methods import refusal
 from noex.runtime.process import Process
@@ -62,6 +67,7 @@ class Inbound:
             ops.UNLINK: self._unlink,
             ops.LINK_EXIT: self._link_exit,
             ops.ALIVE: self._alive,
+            ops.SYSTEM: self._system,
         }
 
     def receive(self, uid: Uid, messages: Iterable[bytes | memoryview]) -> None:
@@ -99,20 +105,38 @@ class Inbound:
 
     def _call(self, peer: Peer, op: Op) -> None:
         caller = RemoteCaller(self._operations, peer, op.ident, op.extra)
-        process = self._find(op)
-        if process is None or not process.is_alive():
-            caller.fail(NoProcessError(self._own(op)))
+        asked = self._asked(op, caller, "receive call")
+        if asked is None:
             return
-        try:
-            message = self._decode(op.body)
-        except NoexError as error:
-            caller.fail(MessageSerializationError("receive call", "message", str(error)))
-            return
+        process, message = asked
         if type(message) is MethodCall and process.callbacks.methods is None:
             caller.fail(refusal(process, message.name))
             return
         if not process.deliver((states.CALL, message, caller)):
             caller.fail(NoProcessError(process.ref))
+
+    def _system(self, peer: Peer, op: Op) -> None:
+        caller = RemoteCaller(self._operations, peer, op.ident, op.extra)
+        asked = self._asked(op, caller, "receive system message")
+        if asked is None:
+            return
+        process, message = asked
+        if type(message) is not tuple or not message or type(message[0]) is not str:
+            caller.fail(InvalidOptionError("message", message, "(operation, *arguments)"))
+            return
+        system.accept(process, message[0], message[1:], caller)
+
+    def _asked(self, op: Op, caller: Caller, operation: str) -> tuple[Process, Any] | None:
+        """Who is asked, and what. None when the caller had to be told that this is not to be."""
+        process = self._find(op)
+        if process is None or not process.is_alive():
+            caller.fail(NoProcessError(self._own(op)))
+            return None
+        try:
+            return process, self._decode(op.body)
+        except NoexError as error:
+            caller.fail(MessageSerializationError(operation, "message", str(error)))
+            return None
 
     def _reply(self, peer: Peer, op: Op) -> None:
         caller = peer.calls.pop(op.ident, None)
@@ -174,7 +198,7 @@ class Inbound:
     def _stop(self, peer: Peer, op: Op) -> None:
         process = self._find(op)
         if process is not None:
-            process.deliver((states.STOP, self._decode(op.body), None))
+            exits.order(process, self._decode(op.body))
 
     # ------------------------------------------------------------------ monitors and links
 

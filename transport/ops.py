@@ -19,6 +19,7 @@ LINK        serial            sender's serial
 UNLINK      serial            sender's serial
 LINK_EXIT   survivor serial   dead one's serial             reason
 ALIVE       serial            call id                       (answered by REPLY)
+SYSTEM      serial            call id          timeout ms   (operation, *arguments)
 =========== ================= ================ ============ =========================
 
 With bit 0x80 in the kind the target is a name: u16 length and UTF-8 text before the body.
@@ -46,6 +47,7 @@ LINK: Final = 12
 UNLINK: Final = 13
 LINK_EXIT: Final = 14
 ALIVE: Final = 15
+SYSTEM: Final = 16
 
 _NAMED: Final = 0x80
 _header = Struct(">BQQI")

@@ -19,16 +19,21 @@ from noex.runtime.errors import (
     NoProcessError,
     OverloadedError,
 )
+from noex.runtime.info import ProcessInfo, ProcessStatistics
 from noex.runtime.log import Throttle
 from noex.runtime.reasons import NOCONNECTION, NOPROC, SHUTDOWN, is_shutdown
 from noex.transport import ops
-from noex.transport.codec import Codec
+from noex.transport.codec import Codec, register
 from noex.transport.peers import Peer, Uid
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
+
+
+for _answer in (ProcessInfo, ProcessStatistics):
+    register(_answer)
 
 
 class Post(Protocol):
@@ -124,15 +129,24 @@ class RemoteOperations:
 
     def call(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> None:
         """Send a call; the caller is settled by the reply, the peer's end, or its deadline."""
+        self._request(ops.CALL, ref, message, caller, "call")
+
+    def ask(self, ref: Ref[Any], message: Any, caller: LocalCaller) -> None:
+        """Send a system message, ``(operation, *arguments)``; all else is as with a call."""
+        self._request(ops.SYSTEM, ref, message, caller, message[0])
+
+    def _request(
+        self, kind: int, ref: Ref[Any], message: Any, caller: LocalCaller, operation: str
+    ) -> None:
         peer = self._peer_of(ref)
         if peer is None:
             if self._is_of_earlier_life(ref):
                 raise NoProcessError(ref)
             raise NodeNotReachableError(ref.node_id)
-        body = self.codec.encode(message, operation="call")
+        body = self.codec.encode(message, operation=operation)
         ident = self._next_call(peer, caller)
         extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
-        data = ops.pack_op(ops.CALL, ref.serial, ident, extra, body, _name(ref))
+        data = ops.pack_op(kind, ref.serial, ident, extra, body, _name(ref))
         if not self._post(peer.uid, data):
             del peer.calls[ident]
             raise OverloadedError(ref.node_id)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         UnknownMethodError,
     )
     from noex.runtime.genserver import GenServer, Timer
+    from noex.runtime.info import ProcessInfo, ProcessStatistics
     from noex.runtime.messages import (
         TIMEOUT,
         Down,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from noex.runtime.monitors import Monitor
     from noex.runtime.ref import Ref
     from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop, Unhandled
+    from noex.runtime.tracing import TraceEvent
     from noex.runtime.typed import Request, call, cast
     from noex.supervisor.defaults import DISTRIBUTED_SUPERVISOR_DEFAULTS
     from noex.supervisor.distributed import DistributedSupervisor
@@ -126,10 +128,12 @@ _HOMES: Final = (
     "noex.runtime.calls",
     "noex.runtime.errors",
     "noex.runtime.genserver",
+    "noex.runtime.info",
     "noex.runtime.messages",
     "noex.runtime.monitors",
     "noex.runtime.ref",
     "noex.runtime.returns",
+    "noex.runtime.tracing",
     "noex.runtime.typed",
     "noex.supervisor.defaults",
     "noex.supervisor.distributed",
@@ -226,7 +230,9 @@ __all__ = [
     "Ok",
     "OverloadedError",
     "PortInUseError",
+    "ProcessInfo",
     "ProcessKilledError",
+    "ProcessStatistics",
     "Ref",
     "Registered",
     "Registry",
@@ -248,6 +254,7 @@ __all__ = [
     "TaskResult",
     "Thawed",
     "Timer",
+    "TraceEvent",
     "Unhandled",
     "UnhandledMessageError",
     "UnknownMethodError",

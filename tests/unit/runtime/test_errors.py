@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "ServerCrashedError": ("<it #1>", "killed"),
     "CallTimeoutError": ("<it #1>", 2.5),
     "NodeNotReachableError": ("b@h:1",),
-    "OverloadedError": ("b@h:1",),
+    "OverloadedError": ("b@h:1", "<db #3 at b@h:1>"),
     "CallCycleError": ("<it #1>",),
     "ProcessKilledError": ("<it #1>",),
     "InitFailedError": ("Worker", "it"),
