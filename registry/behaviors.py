@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
+from noex.runtime.checks import check_handler
 from noex.runtime.errors import BehaviorNotFoundError, InvalidOptionError
 from noex.runtime.genserver import GenServer
 
@@ -55,6 +56,8 @@ class BehaviorRegistry:
         self._classes: dict[str, type[Any]] = {}
         self._listeners: dict[int, Callable[[], None]] = {}
         self._tickets = itertools.count()
+        if behaviors is not None and not isinstance(behaviors, Mapping):
+            raise InvalidOptionError("behaviors", behaviors, "a dict of classes by name, or None")
         for name, cls in (behaviors or {}).items():
             self.register(name, cls)
 
@@ -65,8 +68,7 @@ class BehaviorRegistry:
         Raises `InvalidOptionError` when the name is no string of 1 to 128 characters, `cls` is no
         GenServer class, or the name belongs to another class (unregister that first).
         """
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-            raise InvalidOptionError("name", name, f"a string of 1 to {MAX_NAME} characters")
+        _check_name(name)
         if not (isinstance(cls, type) and issubclass(cls, GenServer)):
             raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
         known = self._classes.get(name)
@@ -80,6 +82,7 @@ class BehaviorRegistry:
     @_Shared
     def unregister(self, name: str) -> bool:
         """Forget `name`. Returns whether it was known. Running processes go on."""
+        _check_name(name)
         known = self._classes.pop(name, None) is not None
         if known:
             self._changed()
@@ -99,6 +102,7 @@ class BehaviorRegistry:
     @_Shared
     def has(self, name: str) -> bool:
         """Whether `name` is registered."""
+        _check_name(name)
         return name in self._classes
 
     @_Shared
@@ -113,6 +117,7 @@ class BehaviorRegistry:
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after each change; returns the function that ends this."""
+        check_handler(listener, "listener")
         ticket = next(self._tickets)
         self._listeners[ticket] = listener
 
@@ -124,6 +129,11 @@ class BehaviorRegistry:
     def _changed(self) -> None:
         for listener in list(self._listeners.values()):
             listener()
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise InvalidOptionError("name", name, f"a string of 1 to {MAX_NAME} characters")
 
 
 def _is_same_definition(old: type[Any], new: type[Any]) -> bool:
@@ -140,9 +150,12 @@ def behavior(name: str, *, registry: BehaviorRegistry | None = None) -> Callable
 
     `registry`: one of its own, instead of the process-wide one. Raises what `register` raises.
     """
+    _check_name(name)
+    if registry is not None and not isinstance(registry, BehaviorRegistry):
+        raise InvalidOptionError("registry", registry, "a BehaviorRegistry, or None")
 
     def decorate(cls: C) -> C:
-        (registry or default_behaviors).register(name, cls)
+        (default_behaviors if registry is None else registry).register(name, cls)
         if cls.__dict__.get("behavior_name") is None:
             cls.behavior_name = name
         return cls

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from noex.cluster.view import GRACEFUL_SHUTDOWN
+from noex.runtime.checks import check_limit, check_name, check_timeout
 from noex.runtime.errors import (
     CallTimeoutError,
     GlobalNameConflictError,
@@ -28,7 +29,6 @@ from noex.runtime.errors import (
     NoProcessError,
     ServerCrashedError,
 )
-from noex.runtime.kernel import Kernel
 from noex.runtime.messages import NodeDown
 from noex.runtime.reasons import NOCONNECTION, NOPROC, is_node_stop, says
 from noex.runtime.returns import NoReply
@@ -36,7 +36,7 @@ from noex.supervisor import defaults
 from noex.supervisor.errors import DistributedSupervisorError
 from noex.supervisor.handle import SupervisorHandle
 from noex.supervisor.info import ChildInfo
-from noex.supervisor.local import cause_of
+from noex.supervisor.local import cause_of, chosen_intensity, kernel_of
 from noex.supervisor.obituaries import watch
 from noex.supervisor.options import (
     AutoShutdown,
@@ -136,7 +136,7 @@ class DistributedServer(SupervisorServer):
                     return NoReply()
             case ("children",):
                 return [_fit_to_answer(info) for info in state.children()], state
-            case ("child", child_id):
+            case ("child", str() as child_id):
                 info = state.child(child_id)
                 return None if info is None else _fit_to_answer(info), state
         return super().handle_call(message, state)
@@ -223,7 +223,7 @@ class DistributedSupervisor:
             strategy=strategy,
             children=children,
             child_template=child_template,
-            restart_intensity=restart_intensity or RestartIntensity(),
+            restart_intensity=chosen_intensity(restart_intensity),
             auto_shutdown=auto_shutdown,
             node_failure_counts=node_failure_counts,
             node_selector=node_selector,
@@ -232,7 +232,8 @@ class DistributedSupervisor:
             distributed=True,
         )
         options.check(name or "supervisor")
-        kernel: Kernel = node.kernel
+        kernel = kernel_of(node)
+        check_timeout(timeout)
         try:
             ref = await kernel.start(
                 DistributedServer, (options,), init_timeout=timeout, terminate_timeout=None
@@ -254,6 +255,9 @@ class DistributedSupervisor:
         One that is still starting its initial children is waited for, up to `timeout` seconds.
         Raises `DistributedSupervisorError` if there is none of this name.
         """
+        kernel_of(node)
+        check_name(name)
+        check_limit(timeout, "timeout")
         ref = await node.registry.whereis(name, timeout=min(timeout, NAME_TIMEOUT))
         if ref is None:
             raise DistributedSupervisorError(name, "there is none of this name in the cluster")
@@ -274,7 +278,10 @@ class DistributedSupervisor:
         Raises what `start` raises (`GlobalNameConflictError` only if the owner of the name is no
         supervisor), and `CallTimeoutError` after `timeout` seconds.
         """
-        deadline = node.kernel.clock.now() + timeout
+        kernel = kernel_of(node)
+        check_name(name)
+        check_limit(timeout, "timeout")
+        deadline = kernel.clock.now() + timeout
         while True:
             try:
                 return await DistributedSupervisor.find(node, name, timeout=timeout)
@@ -285,7 +292,7 @@ class DistributedSupervisor:
             except GlobalNameConflictError as conflict:
                 if not _is_supervisor(conflict.args[1]):
                     raise
-                if node.kernel.clock.now() >= deadline:
+                if kernel.clock.now() >= deadline:
                     raise CallTimeoutError(conflict.args[1], timeout) from conflict
             await asyncio.sleep(ENSURE_PAUSE)
 

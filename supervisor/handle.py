@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from noex.runtime.checks import check_handler, check_name, check_timeout
 from noex.runtime.current import handler_process
 from noex.runtime.errors import (
     CallCycleError,
@@ -17,6 +18,7 @@ from noex.runtime.errors import (
     NoProcessError,
     ServerCrashedError,
 )
+from noex.runtime.ref import Ref, check_ref
 from noex.runtime.states import STARTING
 from noex.supervisor.direct_calls import call_uncopied
 from noex.supervisor.errors import DISTRIBUTED_ERRORS, LOCAL_ERRORS, ErrorFamily
@@ -25,9 +27,6 @@ from noex.supervisor.lifecycle import EventStream, LifecycleEvents, lifecycle_of
 from noex.supervisor.obituaries import reason_of, watch
 from noex.supervisor.spec import ChildSpec
 from noex.supervisor.subscribers import EventRelay
-
-if TYPE_CHECKING:
-    from noex.runtime.ref import Ref
 
 STARTING_CHILDREN: Final = "it is still starting its initial children"
 QUERY_TIMEOUT: Final = 5.0
@@ -103,6 +102,7 @@ class SupervisorHandle:
 
         Raises `ChildNotFoundError`.
         """
+        check_name(child_id, "child_id")
         await self._work("terminate_child", child_id, timeout)
 
     async def restart_child(self, child_id: str, *, timeout: float | None = WORK_TIMEOUT) -> Any:
@@ -112,6 +112,7 @@ class SupervisorHandle:
         to the child's `restart_count`. Raises `ChildNotFoundError`; `ChildStartError` and
         `NoAvailableNodeError` leave the child pending.
         """
+        check_name(child_id, "child_id")
         return await self._work("restart_child", child_id, timeout)
 
     async def get_children(self, *, timeout: float | None = QUERY_TIMEOUT) -> list[ChildInfo]:
@@ -123,6 +124,7 @@ class SupervisorHandle:
         self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT
     ) -> ChildInfo | None:
         """One child as of now, or None if there is none of this id."""
+        check_name(child_id, "child_id")
         child: ChildInfo | None = await self._ask(("child", child_id), timeout)
         return child
 
@@ -135,11 +137,13 @@ class SupervisorHandle:
         self, ref: Ref[Any], *, timeout: float | None = QUERY_TIMEOUT
     ) -> str | None:
         """The id of the child whose process is `ref`, or None."""
+        check_ref(ref)
         child_id: str | None = await self._ask(("which", ref), timeout)
         return child_id
 
     async def explain(self, child_id: str, *, timeout: float | None = QUERY_TIMEOUT) -> str:
         """Why this child is where it is, or why it is pending: one sentence for people."""
+        check_name(child_id, "child_id")
         sentence: str = await self._ask(("explain", child_id), timeout)
         return sentence
 
@@ -150,7 +154,7 @@ class SupervisorHandle:
         stats: SupervisorStats = await self._ask(("stats",), timeout)
         return stats
 
-    async def is_running(self, *, timeout: float = QUERY_TIMEOUT) -> bool:
+    async def is_running(self, *, timeout: float | None = QUERY_TIMEOUT) -> bool:
         """Whether it is alive; False when its node is lost."""
         return await self.ref.is_alive(timeout=timeout)
 
@@ -186,6 +190,7 @@ class SupervisorHandle:
         children, use `node.on_lifecycle_event`. From another node the subscription begins when the
         supervisor has heard of it.
         """
+        check_handler(handler)
         if self.ref.is_local:
             return lifecycle_of(self.ref.kernel).subscribe(handler, self.ref)
         alone = LifecycleEvents()  # of another node: not among the events of this one
@@ -240,6 +245,7 @@ class SupervisorHandle:
         return await self._ask((kind, subject), timeout)
 
     async def _ask(self, message: Any, timeout: float | None) -> Any:
+        check_timeout(timeout)
         watch(self.ref)
         self._refuse_while_starting()
         try:

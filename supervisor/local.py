@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from noex.registry.behaviors import default_behaviors
-from noex.runtime.errors import InitFailedError
+from noex.runtime.checks import check_name, check_timeout
+from noex.runtime.errors import InitFailedError, InvalidOptionError
 from noex.runtime.kernel import Kernel
-from noex.runtime.ref import Ref
+from noex.runtime.ref import Ref, check_ref
 from noex.supervisor import defaults
 from noex.supervisor.errors import NoAvailableNodeError, SupervisorError
 from noex.supervisor.handle import (
@@ -131,6 +132,19 @@ class LocalChildren:
         return ref in self._kernel.zombies.values()
 
 
+def kernel_of(node: Any) -> Kernel:
+    """The runtime of the node that was given."""
+    kernel = getattr(node, "kernel", None)
+    if not isinstance(kernel, Kernel):
+        raise InvalidOptionError("node", node, "a Node that has been started")
+    return kernel
+
+
+def chosen_intensity(given: Any) -> Any:
+    """None is the default; anything else is looked at, also what only seems to be nothing."""
+    return RestartIntensity() if given is None else given
+
+
 def cause_of(error: BaseException) -> BaseException:
     """What a child's `init` raised, rather than the wrapping that says that it raised."""
     if isinstance(error, InitFailedError) and error.__cause__ is not None:
@@ -189,12 +203,13 @@ class Supervisor(SupervisorServer):
             strategy=strategy,
             children=children,
             child_template=child_template,
-            restart_intensity=restart_intensity or RestartIntensity(),
+            restart_intensity=chosen_intensity(restart_intensity),
             auto_shutdown=auto_shutdown,
             name=name,
         )
         options.check(name or "supervisor")
-        kernel: Kernel = node.kernel
+        kernel = kernel_of(node)
+        check_timeout(timeout)
         try:
             ref = await kernel.start(
                 cls, (options,), name=name, init_timeout=timeout, terminate_timeout=None
@@ -216,6 +231,7 @@ class Supervisor(SupervisorServer):
 
         Raises `SupervisorError` while it starts its initial children.
         """
+        check_ref(ref)
         if is_starting(ref):
             raise SupervisorError(str(ref.label), STARTING_CHILDREN)
         supervisor_id, distributed = await call_supervisor(ref, ("describe",), timeout, False)
@@ -224,9 +240,11 @@ class Supervisor(SupervisorServer):
     @classmethod
     async def find(cls, node: Any, name: str) -> SupervisorHandle:
         """The supervisor with the local name `name`. Raises `SupervisorError`."""
-        ref = node.kernel.whereis(name)
+        kernel = kernel_of(node)
+        check_name(name)
+        ref = kernel.whereis(name)
         if ref is None:
-            raise SupervisorError(name, f"there is none of this name on {node.kernel.node_id}")
+            raise SupervisorError(name, f"there is none of this name on {kernel.node_id}")
         return await cls.handle_of(ref)
 
     async def init(self, options: SupervisorOptions | None = None, **given: Any) -> StrategyMachine:

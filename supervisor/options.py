@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from math import inf
 from typing import Any, Final, Literal
 
+from noex.runtime.checks import check_limit, check_name
 from noex.runtime.errors import InvalidChildSpecError, InvalidOptionError
 from noex.supervisor import defaults
 from noex.supervisor.errors import DISTRIBUTED_ERRORS, LOCAL_ERRORS, ErrorFamily
@@ -60,8 +60,9 @@ class SupervisorOptions:
         _one_of("strategy", self.strategy, STRATEGIES)
         _one_of("auto_shutdown", self.auto_shutdown, AUTO_SHUTDOWNS)
         _one_of("node_failure_counts", self.node_failure_counts, NODE_FAILURE_COUNTINGS)
-        _check_seconds("spawn_timeout", self.spawn_timeout)
-        _check_name(self.name)
+        check_limit(self.spawn_timeout, "spawn_timeout")
+        if self.name is not None:
+            check_name(self.name)
         _check_types(self)
         object.__setattr__(self, "children", tuple(self.children))
 
@@ -121,17 +122,6 @@ class SupervisorOptions:
 def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:
     if value not in legal:
         raise InvalidOptionError(name, value, "legal are " + ", ".join(legal))
-
-
-def _check_seconds(name: str, value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value < inf:  # type: ignore[operator]
-        raise InvalidOptionError(name, value, "it must be seconds, more than 0")
-
-
-def _check_name(name: object) -> None:
-    if name is not None and not (isinstance(name, str) and name):
-        raise InvalidOptionError("name", name, "it must be a string that is not empty, or None")
 
 
 def _check_types(options: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from noex.runtime.checks import check_handler
 from noex.runtime.errors import InvalidOptionError
 from noex.supervisor.spec import BUILT_IN_SELECTORS
 
@@ -28,13 +29,21 @@ def selector(name: str) -> Callable[[F], F]:
         raise InvalidOptionError("selector", name, "a name that is no built-in selector's")
 
     def register(function: F) -> F:
+        if isinstance(function, type):
+            raise InvalidOptionError("selector", function, "a function of (nodes, child_id)")
+        check_handler(function, "selector")
         known = _registered.get(name)
-        if known is not None and known.__qualname__ != function.__qualname__:
-            raise InvalidOptionError("selector", name, f"it belongs to {known.__qualname__}")
+        if known is not None and _called(known) != _called(function):
+            raise InvalidOptionError("selector", name, f"it belongs to {_called(known)}")
         _registered[name] = function
         return function
 
     return register
+
+
+def _called(function: Any) -> str:
+    """What a function is called; a `functools.partial` has no name."""
+    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def find_selector(name: str) -> SelectorFunction | None:

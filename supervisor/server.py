@@ -18,6 +18,7 @@ from noex.runtime.calls import Caller
 from noex.runtime.errors import UnhandledMessageError
 from noex.runtime.genserver import GenServer
 from noex.runtime.messages import Down, TaskResult
+from noex.runtime.ref import Ref
 from noex.runtime.returns import NoReply, Stop
 from noex.supervisor.errors import SupervisorError
 from noex.supervisor.handle import SupervisorHandle
@@ -140,18 +141,21 @@ class SupervisorServer(GenServer[StrategyMachine]):
 
     def handle_call(self, message: Any, state: StrategyMachine) -> Any:
         match message:
-            case ("start_child" | "terminate_child" | "restart_child" as kind, subject):
+            case ("start_child" as kind, subject):
+                self._ask(kind, subject)
+                return self._next()
+            case ("terminate_child" | "restart_child" as kind, str() as subject):
                 self._ask(kind, subject)
                 return self._next()
             case ("children",):
                 return state.children(), state
-            case ("child", child_id):
+            case ("child", str() as child_id):
                 return state.child(child_id), state
             case ("count",):
                 return state.count(), state
-            case ("which", ref):
+            case ("which", Ref() as ref):
                 return state.which(ref), state
-            case ("explain", child_id):
+            case ("explain", str() as child_id):
                 return state.explain(child_id), state
             case ("stats",):
                 return state.stats(self.kernel.clock.wall()), state

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, NoReturn
 
+from noex.runtime.checks import is_time
 from noex.runtime.errors import InvalidChildSpecError, InvalidNodeIdError, InvalidOptionError
 from noex.runtime.node_id import parse_node_id
 from noex.supervisor import defaults
@@ -33,10 +35,8 @@ _SELECTOR_LEGAL = (
 )
 
 
-def _is_seconds(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and value >= 0
+def _is_seconds(value: Any) -> bool:
+    return is_time(value) and 0 <= value < math.inf
 
 
 def selector_problem(value: object) -> str | None:
@@ -51,6 +51,8 @@ def selector_problem(value: object) -> str | None:
         except InvalidNodeIdError as error:
             return str(error)
         return None
+    if iscoroutinefunction(value):
+        return f"a selector is a plain `def` function; {_SELECTOR_LEGAL}"
     return None if callable(value) else _SELECTOR_LEGAL
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ from noex.supervisor.strategy_events import (
 )
 from noex.supervisor.strategy_single import RestartStrategy
 
+_brief = reprlib.Repr().repr
 MAX_QUEUED = 10_000
 """More requests than this behind one group restart are refused."""
 
@@ -99,7 +101,7 @@ class Requests:
             raise core.errors.invalid_simple(
                 core.supervisor_id,
                 f"start_child takes a ChildSpec with strategy={core.options.strategy!r}; "
-                "a list of args goes with simple_one_for_one",
+                f"a list of args goes with simple_one_for_one; this is {_brief(child)}",
             )
         core.options.check_child(child)
         if child.id in core.children:
@@ -114,7 +116,8 @@ class Requests:
         if isinstance(args, ChildSpec | str | bytes) or not isinstance(args, Sequence):
             raise core.errors.invalid_simple(
                 core.supervisor_id,
-                "start_child takes the list of args with simple_one_for_one, not a ChildSpec",
+                "start_child takes the list of args with simple_one_for_one, not a ChildSpec; "
+                f"this is {_brief(args)}",
             )
         core.last_dynamic += 1
         return template.spec(f"child_{core.last_dynamic}", args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from wrong import NO_NAMES, plain, refusal, table
 
 from noex.registry.behaviors import BehaviorRegistry, behavior, default_behaviors
 from noex.runtime.errors import BehaviorNotFoundError, InvalidOptionError
@@ -17,6 +18,9 @@ class Worker(GenServer):
 class Other(GenServer):
     def init(self):
         return None
+
+
+NO_CLASSES = (None, "Worker", 5, object, Worker(), plain, [Worker])
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +93,30 @@ def test_listeners_hear_of_each_change_until_they_unsubscribe():
     unsubscribe()
     own.register("w", Worker)
     assert heard == [("w",), ()]
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    table(
+        ("name", lambda bad: BehaviorRegistry().register(bad, Worker), (*NO_NAMES, "x" * 129)),
+        ("behavior", lambda bad: BehaviorRegistry().register("w", bad), NO_CLASSES),
+        ("behavior", lambda bad: BehaviorRegistry({"w": bad}), NO_CLASSES),
+        ("behaviors", BehaviorRegistry, ([("w", Worker)], "w", 5, Worker, {"w"})),
+        ("name", lambda bad: BehaviorRegistry().unregister(bad), NO_NAMES),
+        ("name", lambda bad: BehaviorRegistry().has(bad), NO_NAMES),
+        ("name", behavior, (*NO_NAMES, Worker)),  # the last: `@behavior` without its parentheses
+        ("registry", lambda bad: behavior("w", registry=bad), ({}, "mine", 5, BehaviorRegistry)),
+        ("behavior", behavior("w"), NO_CLASSES),
+        ("listener", lambda bad: BehaviorRegistry().on_change(bad), (None, 5, "x", plain)),
+    ),
+)
+def test_each_wrong_argument_is_named_and_shown(call, value, request):
+    field = request.node.callspec.id.rpartition("-")[0]
+    refusal(lambda: call(value), field, value)
+    assert not BehaviorRegistry.has("w")
+
+
+def test_a_wrong_name_that_is_looked_up_is_not_there():
+    for bad in NO_NAMES:
+        with pytest.raises(BehaviorNotFoundError):
+            BehaviorRegistry().get(bad)
