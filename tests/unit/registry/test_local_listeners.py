@@ -122,18 +122,17 @@ def test_ctrl_c_in_a_listener_ends_the_node_after_the_death_in_progress() -> Non
         interrupts: list[BaseException] = []
         raised: list[Any] = []
         kernel.on_interrupt = interrupts.append
+
+        def broken(event: Any) -> None:
+            if event.type == "unregistered":
+                raise KeyboardInterrupt
+
+        registry = registry_of(kernel, "unique", broken)
+        ref = await started(kernel, Mute)
+        registry.register("a", ref=ref)
         # The loop lets it out of `run_forever`; here it is looked at before that.
         kernel.loop.call_soon = lambda call, *args, **kw: raised.append(args)  # type: ignore
         try:
-
-            def broken(event: Any) -> None:
-                if event.type == "unregistered":
-                    raise KeyboardInterrupt
-
-            registry = registry_of(kernel, "unique", broken)
-            ref = await started(kernel, Mute)
-            registry.register("a", ref=ref)
-            kernel.find(ref)
             ref.exit("odd")
         finally:
             del kernel.loop.call_soon
