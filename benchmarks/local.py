@@ -97,7 +97,8 @@ def report(table: tables.Table, names: list[str], clock: str, markdown: bool) ->
     """All tables of which there are rows."""
     render = tables.as_markdown if markdown else tables.as_text
     parts = tables.all_tables(table, ROWS, FLAT, names, clock)
-    texts = [*map(render, parts), tables.disturbance(table)]
+    note = tables.disturbance(table) if clock == "wall" else "Rates are by CPU time."
+    texts = [*map(render, parts), note]
     return "\n\n".join(text for text in texts if text)
 
 

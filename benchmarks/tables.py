@@ -13,6 +13,7 @@ from rows import Figures, Row
 
 Table = dict[str, dict[str, Figures]]  # row, peer
 Lines = list[list[str]]
+FLAT_FROM = 1000
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -74,18 +75,21 @@ def pauses(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
 
 
 def flat_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
-    """A row for each kind of message and peer, a column for each number of them."""
+    """A row for each kind of message and peer, a column for each number of them.
+
+    One alone is another load: its messages come in a burst. So the last is compared with 1000.
+    """
     counts = [f"{count:,}" for count in COUNTS]
-    lines = [["ns of CPU per message, with ... of them", *counts, "last / first"]]
+    lines = [["ns of CPU per message, with ... of them", *counts, f"last / {FLAT_FROM:,}"]]
     for row in rows:
         for name in names:
             figures = table[row.key].get(name, {})
             for what in dict.fromkeys(key.split("|")[0] for key in figures):
                 line = [figures.get(f"{what}|{count}") for count in COUNTS]
-                known = [value for value in line if value is not None]
                 cells = [_number(value) for value in line]
                 lines.append([f"{row.title}: {what}, {name}", *cells])
-                lines[-1].append(_ratio(known[-1], known[0]))
+                known = [value for value in line[COUNTS.index(FLAT_FROM) :] if value is not None]
+                lines[-1].append(_ratio(known[-1], known[0]) if len(known) > 1 else "-")
     return lines
 
 
