@@ -13,7 +13,8 @@
 
 1. While anything is ready to run, it runs, and no time passes.
 2. When all wait, the time jumps to the next timer.
-3. When all wait and there is no timer, nothing will ever happen: `DeadlockError`.
+3. When all wait and there is no timer, nothing will ever happen: `DeadlockError`. The same when
+   something is always ready, as in a loop that polls with ``sleep(0)`` for what only time brings.
 
 Everything of a node goes by this time: timers, timeouts, restart windows, the wall clock, and the
 budget of a turn, which counts steps. So a run depends on nothing but the program. Work in threads,
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -40,12 +42,14 @@ T = TypeVar("T")
 EPOCH: Final = 1_000_000_000.0  # what the wall clock says at the time 0: 2001-09-09 01:46:40 UTC
 STEP: Final = 1e-6  # seconds that one look at the budget of a turn stands for
 LIMIT: Final = 10 * 86400.0
-THREAD_LIMIT: Final = 60.0  # real seconds
+THREAD_LIMIT: Final = 60.0  # real seconds that a thread may work
+SPIN_LIMIT = 30.0  # real seconds in which some virtual time must pass
+LOOKS_PER_CHECK: Final = 1024
 SHOWN: Final = 20  # tasks that a `DeadlockError` names
 
 
 class DeadlockError(RuntimeError):
-    """Everybody waits, and nothing will ever happen, or not within the limit of virtual time."""
+    """Nothing will ever happen: all wait for nothing, time does not pass, or its limit is over."""
 
 
 class VirtualClock:
@@ -73,8 +77,12 @@ class _Jump(selectors.DefaultSelector):
     """Looks for input without waiting; who would wait moves the time of the loop on instead."""
 
     loop: VirtualLoop
+    looks = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self.looks += 1
+        if self.looks % LOOKS_PER_CHECK == 0:
+            self.loop.check_spinning()
         at_work = self.loop.threads_at_work()  # before the look for what they have told
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
@@ -101,6 +109,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.noex_clock = VirtualClock(self)
         self._jobs = 0  # in executors
         self._now = 0.0
+        self._passed_at = time.monotonic()  # real time
         self._settling: list[asyncio.Future[None]] = []
         jump = _Jump()
         jump.loop = self
@@ -109,6 +118,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """The virtual seconds since it was made."""
         return self._now
+
+    def run_forever(self) -> None:
+        """As any loop's."""
+        self._passed_at = time.monotonic()
+        super().run_forever()
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Any, *args: Any
@@ -143,9 +157,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if seconds is None:
             raise DeadlockError(f"all wait, and nothing will ever happen: {self._who_waits()}")
         self._now += seconds
+        self._passed_at = time.monotonic()
         if self._now > self.limit:
             limit, self.limit = self.limit, float("inf")  # what ends now may take its time
             raise DeadlockError(f"not done after {limit:g} virtual seconds: {self._who_waits()}")
+
+    def check_spinning(self) -> None:
+        """Give up if no virtual time has passed for long, although nobody waits for a thread."""
+        if self.threads_at_work() or time.monotonic() - self._passed_at < SPIN_LIMIT:
+            return
+        self._passed_at = time.monotonic()
+        text = f"no virtual time has passed for {SPIN_LIMIT:g} s of real time, something is always"
+        raise DeadlockError(f"{text} ready; wait with settle() or sleep(): {self._who_waits()}")
 
     def wake_settled(self) -> bool:
         """Wake those who wait for a moment in which nothing is ready; False if there are none."""
@@ -252,8 +275,8 @@ class VirtualTime:
 
 def run_virtual(main: Coroutine[Any, Any, T], *, limit: float = LIMIT) -> T:
     """As `asyncio.run`, in virtual time; see `VirtualTime`."""
-    with VirtualTime(limit) as time:
-        return time.run(main)
+    with VirtualTime(limit) as virtual:
+        return virtual.run(main)
 
 
 async def settle() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from noex import GenServer, Node
+from noex import GenServer, Node, call
 
 LIMIT = 0.05  # seconds that a handler may hold the loop
 GIVE_UP = 10.0
@@ -229,6 +229,46 @@ def test_a_task_of_a_process_is_told_as_that_process() -> None:
         run(main)
     stuck, _ = listener.only()
     assert (stuck["behavior"], stuck["handler"]) == ("Host", "errand")
+
+
+def test_a_marked_method_is_told_by_its_own_name() -> None:
+    blockage = Blockage()
+
+    class Smith(GenServer[None]):
+        def init(self) -> None:
+            return None
+
+        @call
+        def forge(self) -> str:
+            blockage.hold()
+            return "done"
+
+    async def main(node: Node) -> None:
+        ref = await node.start(Smith)
+        assert await ref.proxy.forge() == "done"
+
+    with listening(blockage) as listener:
+        run(main)
+    assert blockage.was_told and listener.records[0]["handler"] == "forge"
+
+
+def test_a_handler_that_blocks_in_its_own_thread_holds_nobody() -> None:
+    class Digger(GenServer[None]):
+        blocking = True
+
+        def init(self) -> None:
+            return None
+
+        def handle_call(self, message: Any, state: None) -> Any:
+            return message.wait(5 * LIMIT), None
+
+    async def main(node: Node) -> None:
+        ref = await node.start(Digger)
+        assert await ref.call(threading.Event()) is False
+
+    with listening(Blockage()) as listener:
+        run(main)
+    assert listener.records == []
 
 
 def held_by_a_task(node: Node, blockage: Blockage) -> object:

@@ -63,17 +63,18 @@ def test_in_virtual_time(virtual_time, noex_node, noex_events):
     virtual_time.run(main())
     assert virtual_time.now == 3600.0
 
-def test_a_loop_of_another_plugin(noex_node):
-    # As an asyncio plugin does it: its loop is closed after the fixtures of the test.
+@pytest.fixture
+def plugin(request):
     loop = asyncio.new_event_loop()
-    other_plugins.append(loop)
-    stopping.append(loop.run_until_complete(noex_node()))
+    yield loop
+    loop.close()
 
-other_plugins = []
+def test_a_loop_of_another_plugin(noex_node, plugin):
+    # As an asyncio plugin does it: its loop is closed before the fixtures of noex end.
+    stopping.append(plugin.run_until_complete(noex_node()))
 
 def test_the_loop_of_the_other_plugin_was_used_to_stop_it():
     assert stopping[-1].kernel.closed
-    other_plugins[0].close()
 """
 
 CLOSED = """

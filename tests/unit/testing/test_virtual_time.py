@@ -18,7 +18,15 @@ from noex import (
     RestartIntensity,
     Supervisor,
 )
-from noex.testing import DeadlockError, Family, VirtualLoop, VirtualTime, run_virtual, settle
+from noex.testing import (
+    DeadlockError,
+    Family,
+    VirtualLoop,
+    VirtualTime,
+    run_virtual,
+    settle,
+    virtual,
+)
 
 HOUR = 3600.0
 
@@ -225,12 +233,12 @@ def test_after_a_deadlock_nothing_is_left_and_the_loop_can_be_used() -> None:
     async def later() -> str:
         return "still usable"
 
-    with VirtualTime() as virtual:
+    with VirtualTime() as world:
         with pytest.raises(DeadlockError):
-            virtual.run(main())
+            world.run(main())
         assert ended == ["main"]
-        assert virtual.run(later()) == "still usable"
-        assert virtual.now == 1.0
+        assert world.run(later()) == "still usable"
+        assert world.now == 1.0
 
 
 def test_a_main_that_clings_in_its_end_does_not_hide_the_deadlock() -> None:
@@ -241,6 +249,18 @@ def test_a_main_that_clings_in_its_end_does_not_hide_the_deadlock() -> None:
             await wait_for_ever()
 
     with pytest.raises(DeadlockError, match="all wait"):
+        run_virtual(main())
+
+
+def test_who_polls_without_letting_time_pass_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "SPIN_LIMIT", 0.05)
+
+    async def main() -> None:
+        timer = asyncio.create_task(asyncio.sleep(1.0))  # sleep: virtual, and it never comes
+        while not timer.done():
+            await asyncio.sleep(0)
+
+    with pytest.raises(DeadlockError, match=r"no virtual time has passed for 0.05 s of real time"):
         run_virtual(main())
 
 
@@ -321,9 +341,9 @@ def test_a_loop_keeps_its_time_between_two_runs() -> None:
         await asyncio.sleep(HOUR)
         return now()
 
-    with VirtualTime() as virtual:
-        assert [virtual.run(an_hour()) for _ in range(3)] == [HOUR, 2 * HOUR, 3 * HOUR]
-        assert isinstance(virtual.loop, VirtualLoop)
+    with VirtualTime() as world:
+        assert [world.run(an_hour()) for _ in range(3)] == [HOUR, 2 * HOUR, 3 * HOUR]
+        assert isinstance(world.loop, VirtualLoop)
 
 
 @pytest.mark.parametrize("steps", [1, 7])
