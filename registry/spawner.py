@@ -41,6 +41,7 @@ from noex.runtime.returns import NoReply
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
+    from noex.runtime.mailboxes import Mailbox
 
 SPAWNER: Final = "noex.spawner"
 KEPT_OUTCOMES: Final = 1024
@@ -88,7 +89,7 @@ class Spawner(GenServer[None]):
         asker = self.caller
         assert asker is not None
         match message:
-            case ("spawn", key, str() as behavior, *order) if len(order) == 5 and _is_key(key):
+            case ("spawn", key, str() as behavior, *order) if 5 <= len(order) <= 6 and _is_key(key):
                 self._asked(asker, key, behavior, order)
             case ("under_way",):
                 return len(self._under_way), state
@@ -134,10 +135,12 @@ class Spawner(GenServer[None]):
         name: str | None,
         register: str | None,
         init_timeout: float,
+        mailbox: Mailbox | None = None,
     ) -> Ref[Any] | None:
         local_name = name if register == "local" else None
         cls = self._behaviors.get(behavior, self.kernel.node_id)
-        ref = await self.kernel.start(cls, args, kwargs, name=local_name, init_timeout=init_timeout)
+        options = {"name": local_name, "init_timeout": init_timeout, "mailbox": mailbox}
+        ref = await self.kernel.start(cls, args, kwargs, **options)
         if ref is not None and name is not None and register == "global":
             await self._register(name, ref)
         return ref
@@ -212,6 +215,7 @@ async def spawn(
     name: str | None = None,
     register: Register | None = None,
     init_timeout: float = 30.0,
+    mailbox: Mailbox | None = None,
     timeout: float | None = None,
     key: Any = None,
 ) -> Ref[Any] | None:
@@ -219,7 +223,8 @@ async def spawn(
 
     `args`, `kwargs`: for `init`; they travel. `name`: registered there (`register="local"`, the
     default) or for the whole cluster (`"global"`). `init_timeout`: seconds for `init`; `timeout`
-    for everything (default: 5 more). `key`: names the request, to repeat it after a failure
+    for everything (default: 5 more). `mailbox`: how many messages may wait for it (default: what
+    its class says). `key`: names the request, to repeat it after a failure
     without starting twice; by default every call is a request of its own.
 
     Returns None if `init` says `Ignore`. Raises `BehaviorNotFoundError`, `InitFailedError` with
@@ -233,6 +238,7 @@ async def spawn(
     request = (
         *("spawn", request_key, behavior, tuple(args), dict(kwargs or {})),
         *(name, register, float(init_timeout)),
+        *(() if mailbox is None else (mailbox,)),
     )
     spawner = kernel.named_ref(SPAWNER, node_id)
     try:

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
+from noex.runtime.mailboxes import mailbox_of
+
 OPTIONAL: Final = (
     "handle_call",
     "handle_cast",
@@ -27,7 +29,15 @@ class Callbacks:
     have them called; None for all others.
     """
 
-    __slots__ = ("behavior", "call_is_plain", "cls", "handlers", "has_info", "has_terminate")
+    __slots__ = (
+        "behavior",
+        "bound",
+        "call_is_plain",
+        "cls",
+        "handlers",
+        "has_info",
+        "has_terminate",
+    )
 
     def __init__(self, cls: type, root: type) -> None:
         self.cls = cls
@@ -36,6 +46,7 @@ class Callbacks:
         self.has_terminate = _overrides(cls, root, "terminate")
         self.has_info = _overrides(cls, root, "handle_info")
         self.handlers: tuple[Handler, ...] | None = None
+        self.bound = mailbox_of(getattr(cls, "mailbox", None))
 
 
 def _overrides(cls: type, root: type, name: str) -> bool:

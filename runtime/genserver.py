@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from noex.runtime.calls import Caller
     from noex.runtime.kernel import Kernel
+    from noex.runtime.mailboxes import Mailbox
     from noex.runtime.monitors import Monitor
     from noex.runtime.process import Process
     from noex.runtime.system import Request
@@ -73,10 +74,13 @@ class GenServer(Generic[S]):
     links, monitors and supervisors do the rest. A `def` callback that blocks holds up the whole
     node.
 
+    ``mailbox = Mailbox(1000)`` on the class bounds how many messages may wait for it.
+
     Start one with `node.start(Class, ...)`, or name its class in a `ChildSpec`.
     """
 
     behavior_name: ClassVar[str | None] = None
+    mailbox: ClassVar[Mailbox | int | None] = None
     _process: Process
 
     if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from noex.runtime import exits, outcome
+from noex.runtime.bounded import BoundedProcess
 from noex.runtime.callbacks import PLAIN, Callbacks, callbacks_of, known_callbacks
 from noex.runtime.checks import check_name, check_timeout
 from noex.runtime.current import current_process
@@ -25,6 +26,7 @@ from noex.runtime.errors import (
     ServerCrashedError,
 )
 from noex.runtime.genserver import GenServer
+from noex.runtime.mailboxes import Mailbox, mailbox_of
 from noex.runtime.process import NODE_DEFAULT, Process
 from noex.runtime.reasons import NORMAL
 from noex.runtime.ref import Ref
@@ -50,11 +52,13 @@ async def start(
     init_timeout: float | None = DEFAULT_INIT_TIMEOUT,
     fence: Any = None,
     terminate_timeout: float | None = NODE_DEFAULT,
+    mailbox: Mailbox | int | None = None,
 ) -> Ref[Any] | None:
     """Start a process of class `cls` and return its ref when `init` has returned.
 
     `terminate_timeout`: seconds that `terminate` may take before the process is killed, None for
-    no limit (default: the node's). `fence`: what `self.fence` shows.
+    no limit (default: the node's). `fence`: what `self.fence` shows. `mailbox`: how many messages
+    may wait for it (default: what the class says).
 
     Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause),
     `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
@@ -70,7 +74,8 @@ async def start(
         await kernel.turns.comes()
     if kernel.guarded or kernel.closing or kernel.closed is not None:
         kernel.refuse_start()
-    process = _enter(kernel, callbacks, name)
+    bound = callbacks.bound if mailbox is None else mailbox_of(mailbox)
+    process = _enter(kernel, callbacks, name, bound)
     if parent is not None:
         process.parent = parent
     if fence is not None:
@@ -114,7 +119,9 @@ def _check(name: Any, init_timeout: Any) -> None:
     check_timeout(init_timeout, "init_timeout")
 
 
-def _enter(kernel: Kernel, callbacks: Callbacks, name: str | None) -> Process:
+def _enter(
+    kernel: Kernel, callbacks: Callbacks, name: str | None, bound: Mailbox | None
+) -> Process:
     """Into the tables, under its name."""
     if name is not None and name in kernel.names:
         raise NameTakenError(name, kernel.names[name].ref)
@@ -127,7 +134,10 @@ def _enter(kernel: Kernel, callbacks: Callbacks, name: str | None) -> Process:
     serial = kernel.last_serial = kernel.last_serial + 1
     label = name or callbacks.behavior
     ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, serial, label)
-    process = Process(kernel, ref, server, callbacks, name, kernel.clock.wall())
+    process_type = Process if bound is None else BoundedProcess
+    process = process_type(kernel, ref, server, callbacks, name, kernel.clock.wall())
+    if bound is not None:
+        process.bound = bound
     server._process = process
     ref.process = process
     kernel.processes[serial] = process

@@ -21,6 +21,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.info import ProcessInfo, ProcessStatistics
 from noex.runtime.log import Throttle
+from noex.runtime.mailboxes import Mailbox
 from noex.runtime.reasons import NOCONNECTION, NOPROC, SHUTDOWN, is_shutdown
 from noex.transport import ops
 from noex.transport.codec import Codec, register
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from noex.runtime.ref import Ref
 
 
-for _answer in (ProcessInfo, ProcessStatistics):
-    register(_answer)
+for _value in (ProcessInfo, ProcessStatistics, Mailbox):
+    register(_value)
 
 
 class Post(Protocol):

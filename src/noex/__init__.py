@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.info import ProcessInfo, ProcessStatistics
+    from noex.runtime.mailboxes import Mailbox
     from noex.runtime.messages import (
         TIMEOUT,
         Down,
@@ -129,6 +130,7 @@ _HOMES: Final = (
     "noex.runtime.errors",
     "noex.runtime.genserver",
     "noex.runtime.info",
+    "noex.runtime.mailboxes",
     "noex.runtime.messages",
     "noex.runtime.monitors",
     "noex.runtime.ref",
@@ -207,6 +209,7 @@ __all__ = [
     "InvalidValueError",
     "LifeEnded",
     "LoopHeldError",
+    "Mailbox",
     "MaxRestartsExceededError",
     "MessageSerializationError",
     "MissingChildTemplateError",

@@ -365,6 +365,8 @@ class Node:
         - `name`: what it is found by; `register` says where.
         - `register`: ``"local"`` (default: by `whereis` on its node) or ``"global"``.
         - `link`: tie it to the calling process; only for `start`, and only in a process.
+        - `mailbox`: how many messages may wait for it: a `Mailbox`, or a number; by default what
+          its class says, else no limit.
         - `init_timeout`: seconds that `init` may take, by default 30; None: no limit.
         - `timeout`: seconds for the whole of a `spawn`, by default 10.
 

@@ -9,6 +9,7 @@ from noex.registry.spawner import spawn
 from noex.runtime.checks import check_flag, check_limit, check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError
+from noex.runtime.mailboxes import Mailbox, mailbox_of
 from noex.runtime.node_id import checked_node_id
 from noex.runtime.ref import Ref
 from noex.runtime.typed import Startable, State
@@ -16,7 +17,7 @@ from noex.runtime.typed import Startable, State
 if TYPE_CHECKING:
     from noex.node import Node
 
-KNOWN: Final = ("name", "link", "register", "init_timeout", "timeout")
+KNOWN: Final = ("name", "link", "register", "mailbox", "init_timeout", "timeout")
 
 P = ParamSpec("P")
 G = TypeVar("G")
@@ -32,6 +33,7 @@ class StartOptions:
         name: str | None = None,
         link: bool = False,
         register: Literal["local", "global"] = "local",
+        mailbox: Mailbox | int | None = None,
         init_timeout: float | None = 30.0,
         timeout: float = 10.0,
         **unknown: Any,
@@ -51,6 +53,7 @@ class StartOptions:
         self._name = name
         self._link = link
         self._register = register
+        self._mailbox = mailbox_of(mailbox)
         self._init_timeout = init_timeout
         self._timeout = timeout
 
@@ -85,6 +88,7 @@ class StartOptions:
             kwargs,
             name=local_name,
             link_to=self._linked(),
+            mailbox=self._mailbox,
             init_timeout=self._init_timeout,
         )
         if ref is not None and self._register == "global":
@@ -107,6 +111,7 @@ class StartOptions:
             name=self._name,
             register=self._register if self._name is not None else None,
             init_timeout=self._timeout if self._init_timeout is None else self._init_timeout,
+            mailbox=self._mailbox,
             timeout=self._timeout,
         )
         return ref  # type: ignore[no-any-return]  # None if `init` says so, which it rarely does
