@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
 from noex.runtime.mailboxes import mailbox_of
+from noex.runtime.methods import Methods, methods_of
+from noex.runtime.states import CALL, CALLBACK_NAMES, CAST
 
 OPTIONAL: Final = (
     "handle_call",
@@ -23,7 +24,7 @@ Handler = Callable[[Any, Any, Any], Any]
 
 
 class Callbacks:
-    """Which callbacks a class overrides, and whether a call to it may run inline.
+    """Which callbacks a class overrides, and what it has beside them.
 
     `handlers`, by the kind of message, stand for the callbacks of a class that needs more than to
     have them called; None for all others.
@@ -32,21 +33,35 @@ class Callbacks:
     __slots__ = (
         "behavior",
         "bound",
-        "call_is_plain",
         "cls",
         "handlers",
         "has_info",
         "has_terminate",
+        "methods",
     )
 
     def __init__(self, cls: type, root: type) -> None:
         self.cls = cls
         self.behavior = getattr(cls, "behavior_name", None) or cls.__qualname__
-        self.call_is_plain = not inspect.iscoroutinefunction(cls.handle_call)  # type: ignore[attr-defined]
         self.has_terminate = _overrides(cls, root, "terminate")
         self.has_info = _overrides(cls, root, "handle_info")
-        self.handlers: tuple[Handler, ...] | None = None
         self.bound = mailbox_of(getattr(cls, "mailbox", None))
+        self.methods = methods_of(cls, self.behavior)
+        self.handlers = None if self.methods is None else _with_methods(self.methods)
+
+
+def _with_methods(methods: Methods) -> tuple[Handler, ...]:
+    handlers = [_looked_up(name) for name in CALLBACK_NAMES]
+    handlers[CALL] = methods.handle_call(handlers[CALL])
+    handlers[CAST] = methods.handle_cast(handlers[CAST])
+    return tuple(handlers)
+
+
+def _looked_up(name: str) -> Handler:
+    def handle(server: Any, message: Any, state: Any) -> Any:
+        return getattr(server, name)(message, state)
+
+    return handle
 
 
 def _overrides(cls: type, root: type, name: str) -> bool:
@@ -63,12 +78,3 @@ def callbacks_of(cls: type, root: type) -> Callbacks:
     if found is None:
         found = _known[cls] = Callbacks(cls, root)
     return found
-
-
-def is_awaitable(value: Any) -> bool:
-    """Whether `value` was probably meant to be awaited."""
-    return type(value) not in PLAIN and hasattr(type(value), "__await__")
-
-
-PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None), tuple, list, dict, set})
-"""Types of which no value means anything but itself."""

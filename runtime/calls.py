@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from noex.runtime.callbacks import is_awaitable
+from noex.runtime.awaitables import is_awaitable
 from noex.runtime.errors import (
     BadReturnValueError,
     CallTimeoutError,

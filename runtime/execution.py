@@ -18,7 +18,7 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime import exits, outcome
-from noex.runtime.callbacks import PLAIN, is_awaitable
+from noex.runtime.awaitables import PLAIN, is_awaitable
 from noex.runtime.calls import LocalCaller
 from noex.runtime.current import NOBODY, task_caller
 from noex.runtime.process import INLINE

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from noex.runtime.callbacks import PLAIN
+from noex.runtime.awaitables import PLAIN
 from noex.runtime.errors import (
     BadArgumentsError,
     BadReturnValueError,
@@ -200,6 +200,12 @@ def methods_of(cls: type, behavior: str) -> Methods | None:
             else:  # hidden by something that is no method
                 del marks[name]
     return Methods(behavior, marks, cls) if marks else None
+
+
+def casts_of(cls: type) -> tuple[str, ...]:
+    """The methods of a class that are marked `@cast`."""
+    methods = methods_of(cls, cls.__qualname__)
+    return () if methods is None else methods.casts
 
 
 def refusal(process: Process, name: str) -> UnknownMethodError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime import exits
-from noex.runtime.callbacks import is_awaitable
+from noex.runtime.awaitables import is_awaitable
 from noex.runtime.errors import BadReturnValueError
 from noex.runtime.messages import TIMEOUT
 from noex.runtime.reports import report_stop

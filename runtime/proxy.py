@@ -92,8 +92,8 @@ class Proxy:
         return f"<proxy of {self._ref}>"
 
     def __getattr__(self, name: str) -> RemoteCall[..., Any] | RemoteCast[...]:
-        if name.startswith("__"):  # asked for by copy, inspect and their like
-            raise AttributeError(f"{name} is no method of {self._ref}")
+        if name.startswith("__") or name == "_ref":  # asked for by copy, inspect and their like
+            raise AttributeError(f"{name} is no method of a process")
         if name in _casts(self._ref):
             return RemoteCast(self._ref, name)
         return RemoteCall(self._ref, name)

@@ -134,7 +134,6 @@ class Ref(Generic[G_co]):
         if (
             process is not None
             and process.status == IDLE
-            and process.callbacks.call_is_plain
             and not kernel.guarded
             and (kernel.turns.may_run() or await self._turn_comes(process))
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from noex.runtime.callbacks import is_awaitable
+from noex.runtime.awaitables import is_awaitable
 from noex.runtime.checks import is_time
 from noex.runtime.errors import InvalidOptionError, UnhandledMessageError
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from noex.runtime import exits, outcome
 from noex.runtime.bounded import BoundedProcess
-from noex.runtime.callbacks import PLAIN, Callbacks, callbacks_of, known_callbacks
+from noex.runtime.awaitables import PLAIN
+from noex.runtime.callbacks import Callbacks, callbacks_of, known_callbacks
 from noex.runtime.checks import check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import (

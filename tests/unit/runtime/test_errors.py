@@ -34,6 +34,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "InsecureBindError": ("0.0.0.0:1",),
     "InvalidNodeIdError": ("x", "no port"),
     "InvalidOptionError": ("timeout", -1, "seconds"),
+    "UnknownMethodError": ("add", "Counter", ("get", "reset")),
+    "BadArgumentsError": ("Counter.add", "(amount: int)", "missing a required argument"),
     "InvalidChildSpecError": ("restart", "x", "permanent"),
 }
 CLASSES = {
@@ -58,6 +60,7 @@ def test_an_error_has_its_args_as_fields(name: str) -> None:
     for field, value in zip(type(error).fields, args, strict=True):
         assert getattr(error, field) == value
         shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = ", ".join(value) if field == "known" else shown
         assert shown in str(error) or field == "remote_args", f"{name} does not show {field}"
     parameters = list(inspect.signature(type(error).__init__).parameters)[1:]
     assert tuple(parameters) == type(error).fields
