@@ -345,5 +345,5 @@ def test_a_full_mailbox_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture
     full = [r.noex for r in caplog.records if r.noex["event"] == "mailbox_full"]  # type: ignore[attr-defined]
     assert [(f["limit"], f["policy"], f["dropped"]) for f in full] == [
         (1, "reject", 1),
-        (1, "reject", 11),
+        (1, "reject", 12),
     ]
