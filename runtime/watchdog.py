@@ -2,7 +2,8 @@
 
 It looks at the frames of the loop's thread twice per limit (`noex.runtime.stacks`), which costs the
 loop nothing and does not wake it. Only a loop that is seen at work is asked for a sign of life, by
-`call_soon_threadsafe`. What is too long is decided in `noex.runtime.stalls`.
+`call_soon_threadsafe`. (One that is not asyncio's own, as uvloop, cannot be seen, and is asked each
+time.) What is too long is decided in `noex.runtime.stalls`.
 
 A C call that keeps the interpreter lock holds up this thread too: it is told as soon as it lets go.
 The time in which the whole process was stopped or suspended is not blamed on a handler.

@@ -388,6 +388,32 @@ def test_a_process_that_was_stopped_blames_nobody() -> None:
     assert "stuck" not in done.stderr and "blocked" not in done.stderr
 
 
+def test_an_idle_loop_is_not_woken() -> None:
+    async def main(node: Node) -> None:
+        loop = asyncio.get_running_loop()
+        asked: list[object] = []
+        ask = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args, **kw: asked.append(args) or ask(*args, **kw)  # type: ignore[method-assign]
+        await asyncio.sleep(20 * LIMIT)  # sleep: nothing may happen, in the time of 40 samples
+        assert len(asked) <= 5  # the moments in which it fell asleep and awoke
+
+    run(main)
+
+
+def test_a_loop_that_is_not_asyncios_own_is_watched_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    blockage = Blockage()
+
+    async def main() -> None:
+        async with Node(slow_handler=LIMIT) as node:
+            await drive(node, Worker, "handle_cast", blockage)
+            await asyncio.to_thread(listener.recovered.wait, GIVE_UP)
+
+    with listening(blockage) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as r:
+        r.run(main())
+    assert blockage.was_told and listener.records[0]["handler"] == "handle_cast"
+
+
 # ---------------------------------------------------------------------- the thread
 
 
