@@ -79,7 +79,7 @@ $(VENV)/wheel: $(VENV)/builder $(SOURCES) setup.cfg pyproject.toml MANIFEST.in R
 
 # What it needs is looked at again when setup.cfg changed; a source file brings a new wheel alone.
 $(VENV)/requirements: setup.cfg $(VENV)/made | $(VENV)/wheel
-	$(PIP) install "$$(ls $(VENV)/dist/*.whl)[test]"
+	$(PIP) install "$$(ls $(VENV)/dist/*.whl)[test,typing]"
 	@touch $@
 
 $(VENV)/tools: setup.cfg $(VENV)/made | $(VENV)/requirements

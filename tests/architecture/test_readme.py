@@ -49,6 +49,13 @@ def test_the_first_example_of_a_page_runs(page: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, RUNNING[page], "")
 
 
+def test_the_example_of_typed_calls_runs() -> None:
+    (example,) = [text for text in examples("README.md") if "import GenServer, Node, call" in text]
+    command = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("15\n8\n", "")
+
+
 def test_the_example_without_asyncio_runs() -> None:
     (example,) = [text for text in examples("README.md") if "noex.blocking(" in text]
     command = [sys.executable, "-W", "error", "-c", example]
