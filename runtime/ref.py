@@ -7,7 +7,7 @@ a process of a later life. A ref with serial 0 names whoever has the local name 
 from __future__ import annotations
 
 import typing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from noex.runtime import system
 from noex.runtime.checks import check_patience, check_timeout
@@ -21,20 +21,26 @@ from noex.runtime.typed import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from typing_extensions import TypeVar
+
     from noex.runtime.info import ProcessInfo, ProcessStatistics
     from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
     from noex.runtime.tracing import TraceEvent
+
+    G_co = TypeVar("G_co", covariant=True, default=Any)  # a bare `Ref` is a Ref[Any]
+else:
+    from typing import TypeVar
+
+    G_co = TypeVar("G_co", covariant=True)
+
+R = TypeVar("R")
 
 
 def check_ref(ref: Any, field: str = "ref") -> None:
     """Refuse what is no `Ref`."""
     if not isinstance(ref, Ref):
         raise InvalidOptionError(field, ref, "the Ref of a process")
-
-
-G_co = TypeVar("G_co", covariant=True)
-R = TypeVar("R")
 
 
 class Ref(Generic[G_co]):

@@ -13,8 +13,8 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from noex.runtime import exits, outcome
-from noex.runtime.bounded import BoundedProcess
 from noex.runtime.awaitables import PLAIN
+from noex.runtime.bounded import BoundedProcess
 from noex.runtime.callbacks import Callbacks, callbacks_of, known_callbacks
 from noex.runtime.checks import check_name, check_timeout
 from noex.runtime.current import current_process
@@ -66,7 +66,7 @@ async def start(
     """
     callbacks = known_callbacks(cls) if isinstance(cls, type) else None
     if callbacks is None:
-        callbacks = callbacks_of(_class_of(cls), GenServer)
+        callbacks = callbacks_of(behavior_class(cls), GenServer)
     if name is not None or init_timeout != DEFAULT_INIT_TIMEOUT:
         _check(name, init_timeout)
     # Who does nothing but start processes gives way to the loop, too. `init` is seldom so quick
@@ -106,8 +106,11 @@ async def start(
     return _conclude(kernel, process, result)
 
 
-def _class_of(behavior: Any) -> Any:
-    """The class itself, also of one with its types filled in, such as ``Cache[str]``."""
+def behavior_class(behavior: Any) -> Any:
+    """The class itself, also of one with its types filled in, such as ``Cache[str]``.
+
+    Raises `InvalidOptionError` for what is no GenServer class.
+    """
     cls = behavior if isinstance(behavior, type) else get_origin(behavior) or behavior
     if not (isinstance(cls, type) and issubclass(cls, GenServer)):
         raise InvalidOptionError("behavior", cls, "a subclass of GenServer")
@@ -141,6 +144,8 @@ def _enter(
         process.bound = bound
     server._process = process
     ref.process = process
+    if callbacks.methods is not None:
+        ref.casts = callbacks.methods.casts
     kernel.processes[serial] = process
     if name is not None:
         kernel.names[name] = process

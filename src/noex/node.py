@@ -27,10 +27,11 @@ from noex.runtime.clock import SystemClock
 from noex.runtime.errors import InvalidOptionError, NodeStoppedError, NoProcessError
 from noex.runtime.incarnation import RANDOM_BITS, make_incarnation
 from noex.runtime.kernel import Kernel
+from noex.runtime.methods import casts_of
 from noex.runtime.monitors import Monitor
 from noex.runtime.node_id import checked_node_id
 from noex.runtime.ref import Ref, check_ref
-from noex.runtime.starting import start
+from noex.runtime.starting import behavior_class, start
 from noex.runtime.typed import Startable, State
 from noex.runtime.watchdog import Watchdog
 from noex.start_options import StartOptions
@@ -395,10 +396,21 @@ class Node:
         """The process with this global name, or None (see `GlobalRegistry.whereis`)."""
         return await self.registry.whereis(name, timeout=timeout)
 
-    def ref(self, name: str, on: str | None = None) -> Ref[Any]:
-        """A local name, here or on another node, as an address: it is resolved at each use."""
+    @overload
+    def ref(self, name: str, on: str | None = None) -> Ref[Any]: ...
+    @overload
+    def ref(self, name: str, on: str | None = None, *, behavior: type[G]) -> Ref[G]: ...
+    def ref(self, name: str, on: str | None = None, *, behavior: Any = None) -> Any:
+        """A local name, here or on another node, as an address: it is resolved at each use.
+
+        `behavior` is the class that is expected there, for `proxy`: of a process on another node
+        a name alone does not tell which methods are marked `@cast`.
+        """
         check_name(name)
-        return self.kernel.named_ref(name, None if on is None else checked_node_id(on))
+        ref = self.kernel.named_ref(name, None if on is None else checked_node_id(on))
+        if behavior is not None:
+            ref.casts = casts_of(behavior_class(behavior))
+        return ref
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
         """Watch a process from outside: ``reason = await node.monitor(ref).wait()``.
