@@ -208,7 +208,7 @@ async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any])
         following = take(process)
         if following is None:
             process.worker = None
-            process.status = IDLE
+            process.rest()
             return
         item = following
         pending = _begin(process, item)

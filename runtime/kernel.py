@@ -90,6 +90,7 @@ class Kernel:
         self.alarm = Alarm(self.loop)
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
+        self.spare_mailboxes: list[deque[states.Item]] = []
         self.node_watchers = NodeWatchers()
         self.holdings = Holdings()
         self.zombies: dict[asyncio.Task[Any], Ref[Any]] = {}

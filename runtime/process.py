@@ -50,6 +50,9 @@ NODE_DEFAULT: Final = -1.0
 """A `terminate_timeout` that is the node's own."""
 
 
+SPARE_MAILBOXES: Final = 64  # of a node, for processes that were idle
+
+
 class _CallInTurn(Caller):
     """Stands for the caller of an inline call until somebody asks for it."""
 
@@ -137,7 +140,7 @@ class Process:
             return False
         mailbox = self.mailbox
         if mailbox is None:
-            mailbox = self.mailbox = deque()
+            mailbox = self.take_mailbox()
         mailbox.append(item)
         if status == IDLE:
             self.status = QUEUED
@@ -153,7 +156,7 @@ class Process:
             return
         mailbox = self.mailbox
         if mailbox is None:
-            mailbox = self.mailbox = deque()
+            mailbox = self.take_mailbox()
         if not mailbox or mailbox[0][0] != EXIT:
             mailbox.appendleft(item)
         elif item[0] != EXIT:
@@ -172,11 +175,24 @@ class Process:
 
     def rest(self) -> None:
         """The handler is done: wait for messages, or for the next slice if there are any."""
-        if self.mailbox:
+        mailbox = self.mailbox
+        if mailbox:
             self.status = QUEUED
             self.kernel.scheduler.add(self)
-        else:
-            self.status = IDLE
+            return
+        self.status = IDLE
+        # An empty deque is larger than the rest of a process: who needs one next gets this one.
+        if type(mailbox) is deque:
+            self.mailbox = None
+            spare = self.kernel.spare_mailboxes
+            if len(spare) < SPARE_MAILBOXES:
+                spare.append(mailbox)
+
+    def take_mailbox(self) -> deque[Item]:
+        """A mailbox for a process that has none, because it was idle."""
+        spare = self.kernel.spare_mailboxes
+        mailbox = self.mailbox = spare.pop() if spare else deque()
+        return mailbox
 
     # ------------------------------------------------------------------ running
 
