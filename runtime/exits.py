@@ -27,6 +27,7 @@ from noex.runtime.errors import ServerCrashedError
 from noex.runtime.messages import Exit
 from noex.runtime.reasons import KILL, KILLED, NORMAL, says
 from noex.runtime.reports import (
+    interrupted_aside,
     report_crash,
     report_terminate_failure,
     report_untold,
@@ -104,8 +105,10 @@ def crashed(process: Process, error: BaseException) -> None:
     if process.doomed is not None:
         doom_fulfilled(process)
     else:
-        report_crash(process, error)
-        begin(process, error)
+        try:
+            report_crash(process, error)
+        finally:  # a log of the program's own may raise
+            begin(process, error)
     if isinstance(error, KeyboardInterrupt):
         process.kernel.interrupted(error)
         raise error
@@ -129,8 +132,10 @@ def begin(process: Process, reason: Any) -> None:
         else:
             ending = process.context.run(terminate, reason, process.state)
     except BaseException as error:
-        _terminate_failed(process, error)
-        process.kernel.bury(process, reason)
+        try:
+            _terminate_failed(process, error)
+        finally:
+            process.kernel.bury(process, reason)
         return
     if asyncio.iscoroutine(ending):
         _await_terminate(process, ending)
@@ -160,14 +165,9 @@ def _await_terminate(process: Process, ending: Coroutine[Any, Any, Any]) -> None
 def _terminate_failed(process: Process, error: BaseException) -> None:
     """The exit reason stays what it was. Ctrl-C goes its own way to the loop, so that what this
     death has set going (links, monitors) is not left half done."""
-    report_terminate_failure(process, error)
     if isinstance(error, KeyboardInterrupt):
-        process.kernel.interrupted(error)
-        process.kernel.loop.call_soon(_raise, error)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
+        interrupted_aside(process, error)
+    report_terminate_failure(process, error)
 
 
 def worker_ended(
@@ -175,25 +175,29 @@ def worker_ended(
 ) -> None:
     """A worker task is done. If nobody has drawn the consequences yet, draw them."""
     handler.close()  # a task cancelled before its first step never awaited it
-    if not task.cancelled():
-        task.exception()  # mark it as seen: a KeyboardInterrupt has its own way to the loop
+    # Looked at, or asyncio complains; a KeyboardInterrupt has its own way to the loop.
+    error = None if task.cancelled() else task.exception()
     if process.worker is task:
         process.worker = None
-        process.context.run(_without_worker, process)
+        process.context.run(_without_worker, process, error)
 
 
-def _without_worker(process: Process) -> None:
+def _without_worker(process: Process, error: BaseException | None) -> None:
+    """`error` is a GeneratorExit out of a handler, since the worker lets that pass: where the loop
+    is gone it means that all is gone, but then nobody comes here."""
     status = process.status
     if status == states.CLOSED:
         process.kernel.bury(process, KILLED)
     elif status in (states.DEAD, states.STARTING):
         return  # buried as a zombie; or `init`, which `start` itself waits for
     elif status == states.STOPPING:
+        if isinstance(error, GeneratorExit):
+            report_terminate_failure(process, error)
         process.kernel.bury(process, process.reason)
     elif process.doomed is not None:
         doom_fulfilled(process)
     else:
-        crashed(process, asyncio.CancelledError("the worker was cancelled from outside"))
+        crashed(process, error or asyncio.CancelledError("the worker was cancelled from outside"))
 
 
 def doom_fulfilled(process: Process) -> None:

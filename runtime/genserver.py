@@ -260,7 +260,7 @@ class GenServer(Generic[S]):
             raise
         context = process.context.copy()
         context.run(task_caller.set, (process, process.current_caller()))
-        task = process.kernel.loop.create_task(_contained(coroutine), context=context)
+        task = process.kernel.loop.create_task(_contained(process, coroutine), context=context)
         if process.tasks is None:
             process.tasks = set()
         process.tasks.add(task)
@@ -275,10 +275,13 @@ class GenServer(Generic[S]):
             raise error(process.ref)
 
 
-async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Keep a SystemExit from ending the whole program, as in a handler."""
+async def _contained(process: Process, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Keep a SystemExit from ending the whole program, and tell of Ctrl-C, as in a handler."""
     try:
         return await coroutine
+    except KeyboardInterrupt as error:
+        process.kernel.interrupted(error)
+        raise
     except SystemExit as error:
         raise RuntimeError(f"the task raised {error!r}") from error
 

@@ -80,8 +80,10 @@ def _stop_as_told(process: Process, item: Item, stop: Stop) -> None:
     caller = process.caller
     if item[0] == CALL and caller is not None and stop.reply is not UNCHANGED:
         caller.reply(stop.reply)
-    report_stop(process, stop.reason)
-    exits.begin(process, stop.reason)
+    try:
+        report_stop(process, stop.reason)
+    finally:  # a log of the program's own may raise
+        exits.begin(process, stop.reason)
 
 
 def follow_up(process: Process, result: _Next) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import reprlib
+from collections.abc import Callable
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.reasons import is_orderly
@@ -31,11 +33,36 @@ def _exc_info(error: BaseException) -> tuple[type[BaseException], BaseException,
     return type(error), error, error.__traceback__
 
 
-def _state_for_people(process: Process) -> str:
+def _told(process: Process, what: str, show: Callable[[], str]) -> str:
+    """What a program's own code says: nothing that it raises keeps a process from its end."""
     try:
-        return _brief.repr(process.server.format_status(process.state))
-    except (Exception, SystemExit) as error:
-        return f"<format_status failed: {error!r}>"
+        return show()
+    except KeyboardInterrupt as error:
+        interrupted_aside(process, error)
+        return f"<{what} was interrupted>"
+    except BaseException as error:
+        return f"<{what} failed: {_brief.repr(error)}>"
+
+
+def interrupted_aside(process: Process, error: KeyboardInterrupt) -> None:
+    """Ctrl-C in what must be brought to its end: it goes its own way to the loop, a turn later."""
+
+    def propagate() -> None:
+        raise error
+
+    process.kernel.interrupted(error)
+    process.kernel.loop.call_soon(propagate)
+
+
+def _state_for_people(process: Process) -> str:
+    def show() -> str:
+        status = process.server.format_status(process.state)
+        if iscoroutine(status):
+            status.close()
+            return "<format_status has to be `def`, not `async def`>"
+        return _brief.repr(status)
+
+    return _told(process, "format_status", show)
 
 
 def report_crash(process: Process, error: BaseException) -> None:
@@ -46,7 +73,7 @@ def report_crash(process: Process, error: BaseException) -> None:
         name=process.name,
         ref=str(process.ref),
         parent=str(process.parent) if process.parent else None,
-        last_message=_brief.repr(process.last_message),
+        last_message=_told(process, "repr", lambda: _brief.repr(process.last_message)),
         state=_state_for_people(process),
         exc_info=_exc_info(error),
     )
@@ -62,7 +89,7 @@ def report_stop(process: Process, reason: Any) -> None:
             behavior=process.callbacks.behavior,
             name=process.name,
             ref=str(process.ref),
-            reason=_brief.repr(reason),
+            reason=_told(process, "repr", lambda: _brief.repr(reason)),
         )
 
 

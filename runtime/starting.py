@@ -181,9 +181,18 @@ async def _await_init(
     process.worker = None
     if process.doomed is not None:
         return None
-    result, error = (None, asyncio.CancelledError()) if worker.cancelled() else worker.result()
+    result, error = _result_of(worker)
     if error is not None:
         raise _failed(kernel, process, error) from error
+    return result
+
+
+def _result_of(worker: asyncio.Task[Any]) -> tuple[Any, BaseException | None]:
+    if worker.cancelled():
+        return None, asyncio.CancelledError()
+    if isinstance(raised := worker.exception(), GeneratorExit):
+        return None, raised
+    result: tuple[Any, BaseException | None] = worker.result()
     return result
 
 

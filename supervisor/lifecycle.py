@@ -71,7 +71,9 @@ class LifecycleEvents:
             return
         try:
             subscriber[0](event)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a SystemExit would end the loop, and with it the node
             get_logger().exception("lifecycle_handler_failed", event_type=event.type)
 
 

@@ -125,7 +125,9 @@ class Placement:
                 raise NoAvailableNodeError(wish.child_id, shown_selector(wish.selector), reason)
         try:
             answer = function(tuple(eligible), wish.child_id)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plain function: no cancellation of ours comes from it
             failed = NoAvailableNodeError(
                 wish.child_id, shown_selector(wish.selector), f"the selector raised {error!r}"
             )
