@@ -46,15 +46,13 @@ class Job:
             return
         try:
             value = self._context.run(self._function, *self._args)
+            if inspect.isawaitable(value):
+                self._continue(thread, value if asyncio.iscoroutine(value) else _await(value))
+            else:
+                self.settle(value)
         except BaseException as error:  # Ctrl-C too: it belongs to whoever waits
             thread.note(error)
             self.settle(error=error)
-            return
-        if not inspect.isawaitable(value):
-            self.settle(value)
-            return
-        coroutine = value if asyncio.iscoroutine(value) else _await(value)
-        self._continue(thread, coroutine)
 
     def _continue(self, thread: LoopThread, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._task = thread.loop.create_task(coroutine, context=self._context)
@@ -122,11 +120,8 @@ class QuickJob(Job):
             waits_for = self._context.run(coroutine.send, None)
         except StopIteration as done:
             self.settle(done.value)
-        except BaseException as error:
-            thread.note(error)
-            self.settle(error=error)
         else:
-            super()._continue(thread, _rest_of(coroutine, waits_for))
+            super()._continue(thread, _await(_rest_of(coroutine, waits_for)))
 
 
 @types.coroutine
