@@ -24,7 +24,7 @@ from noex.runtime.errors import (
 )
 from noex.runtime.reports import report_refused_cast
 from noex.runtime.returns import UNCHANGED, NoReply, Reply, Stop, is_no_state
-from noex.runtime.typed import CAST, MethodCall, mark_of
+from noex.runtime.typed import CALL, CAST, MethodCall, mark_of
 
 if TYPE_CHECKING:
     from noex.runtime.process import Process
@@ -57,16 +57,16 @@ class Methods:
                 return _refuse_call(server, self.unknown(name))
             try:
                 result = function(server, *args, **kwargs)
-            except TypeError as error:
+            except TypeError:
                 misfit = self._misfit(server, message)
                 if misfit is None:
                     raise
-                return _refuse_call(server, misfit, error)
+                return _refuse_call(server, misfit)
             if name in casts:
-                return self._finish(server, name, result, _replied_none)
+                return _finish(server, name, result, _replied_none)
             if type(result) in PLAIN:
                 return result, server._process.state
-            return self._finish(server, name, result, _replied)
+            return _finish(server, name, result, _replied)
 
         return handle
 
@@ -88,7 +88,9 @@ class Methods:
                 if misfit is None:
                     raise
                 return report_refused_cast(server._process, misfit)
-            return self._finish(server, name, result, _told if name in casts else _dropped)
+            if result is None:
+                return None
+            return _finish(server, name, result, _told if name in casts else _dropped)
 
         return handle
 
@@ -108,37 +110,34 @@ class Methods:
             return BadArgumentsError(f"{self.behavior}.{name}", text, str(error))
         return None
 
-    def _finish(
-        self, server: Any, name: str, result: Any, read: Callable[[Any, str, Any], Any]
-    ) -> Any:
-        where = f"@{'cast' if name in self.casts else 'call'} {self.behavior}.{name}"
-        if iscoroutine(result):
-            return _finish_later(server, where, result, read)
-        return read(server, where, result)
+
+Reader = Callable[[Any, str, Any], Any]
+"""``reader(server, name, result)``: what a method returned, as `handle_call` or `handle_cast` would
+have returned it."""
+
+
+def _finish(server: Any, name: str, result: Any, read: Reader) -> Any:
+    if iscoroutine(result):
+        return _finish_later(server, name, result, read)
+    return read(server, name, result)
 
 
 async def _finish_later(
-    server: Any,
-    where: str,
-    coroutine: Coroutine[Any, Any, Any],
-    read: Callable[[Any, str, Any], Any],
+    server: Any, name: str, coroutine: Coroutine[Any, Any, Any], read: Reader
 ) -> Any:
-    return read(server, where, await coroutine)
+    return read(server, name, await coroutine)
 
 
-# What a method returned, as the handler of a call or a cast would have returned it.
-
-
-def _replied(server: Any, where: str, result: Any) -> Any:
+def _replied(server: Any, name: str, result: Any) -> Any:
     """A `@call` method was called."""
     if type(result) in (Reply, NoReply, Stop):
         return result
     if is_no_state(result):
-        raise BadReturnValueError(where, result)
+        raise _bad_return(server, CALL, name, result)
     return result, server._process.state
 
 
-def _dropped(_server: Any, where: str, result: Any) -> Any:
+def _dropped(server: Any, name: str, result: Any) -> Any:
     """A `@call` method was cast: nobody waits for its reply."""
     if type(result) is Reply:
         follow = {"continue_with": result.continue_with, "timeout": result.timeout}
@@ -146,20 +145,20 @@ def _dropped(_server: Any, where: str, result: Any) -> Any:
     if type(result) in (NoReply, Stop):
         return result
     if is_no_state(result):
-        raise BadReturnValueError(where, result)
+        raise _bad_return(server, CALL, name, result)
     return None
 
 
-def _told(_server: Any, where: str, result: Any) -> Any:
+def _told(server: Any, name: str, result: Any) -> Any:
     """A `@cast` method was cast."""
     if result is None or type(result) in (NoReply, Stop):
         return result
-    raise BadReturnValueError(where, result)
+    raise _bad_return(server, CAST, name, result)
 
 
-def _replied_none(server: Any, where: str, result: Any) -> Any:
+def _replied_none(server: Any, name: str, result: Any) -> Any:
     """A `@cast` method was called, by one who could not know: the reply is None."""
-    told = _told(server, where, result)
+    told = _told(server, name, result)
     if told is None:
         return None, server._process.state
     if type(told) is NoReply:
@@ -169,7 +168,12 @@ def _replied_none(server: Any, where: str, result: Any) -> Any:
     return Stop(told.reason, reply=reply, state=told.state)
 
 
-def _refuse_call(server: Any, error: NoexError, cause: BaseException | None = None) -> NoReply:
+def _bad_return(server: Any, mark: str, name: str, result: Any) -> BadReturnValueError:
+    behavior = server._process.callbacks.behavior
+    return BadReturnValueError(f"@{mark} {behavior}.{name}", result)
+
+
+def _refuse_call(server: Any, error: NoexError) -> NoReply:
     caller = server._process.current_caller()
     if caller is not None:
         caller.fail(error)

@@ -91,24 +91,29 @@ class Proxy:
     def __repr__(self) -> str:
         return f"<proxy of {self._ref}>"
 
-    def __getattr__(self, name: str) -> RemoteCall[..., Any] | RemoteCast[...]:
-        if name.startswith("__") or name == "_ref":  # asked for by copy, inspect and their like
-            raise AttributeError(f"{name} is no method of a process")
-        if name in _casts(self._ref):
-            return RemoteCast(self._ref, name)
-        return RemoteCall(self._ref, name)
+    def __getattribute__(self, name: str) -> Any:
+        # Not `__getattr__`, for which Python first makes an error that says there is none.
+        if name[:2] == "__" or name == "_ref":  # asked for by copy, inspect and their like
+            return object.__getattribute__(self, name)
+        ref = _ref_of(self)
+        if name in (_named_casts(ref) if ref.serial == 0 else ref.casts):
+            return RemoteCast(ref, name)
+        return RemoteCall(ref, name)
+
+
+_ref_of: Final = Proxy.__dict__["_ref"].__get__
 
 
 def _named(ref: Ref[Any]) -> Process | None:
     """The process that has the name now, if `ref` is a name on this node."""
-    return ref.kernel.find(ref) if ref.is_name and ref.is_local else None
+    return ref.kernel.find(ref) if ref.serial == 0 and ref.is_local else None
 
 
-def _casts(ref: Ref[Any]) -> tuple[str, ...]:
-    named = _named(ref)
-    if named is None or named.callbacks.methods is None:
+def _named_casts(ref: Ref[Any]) -> tuple[str, ...]:
+    process = _named(ref)
+    if process is None or process.callbacks.methods is None:
         return ref.casts
-    return named.callbacks.methods.casts
+    return process.callbacks.methods.casts
 
 
 def _cast(ref: Ref[Any], message: MethodCall) -> bool:

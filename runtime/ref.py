@@ -6,7 +6,6 @@ a process of a later life. A ref with serial 0 names whoever has the local name 
 
 from __future__ import annotations
 
-import typing
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from noex.runtime import system
@@ -115,7 +114,7 @@ class Ref(Generic[G_co]):
         ``await ref.proxy.add(5)``, ``ref.proxy.add.cast(5)``,
         ``await ref.proxy.add.with_timeout(0.5)(5)``. See `RemoteCall` for what is raised.
         """
-        return typing.cast("type[G_co]", Proxy(self))
+        return Proxy(self)  # type: ignore[return-value]  # it has the methods of the class
 
     @overload
     async def call(self, message: Request[R], *, timeout: float | None = 5.0) -> R: ...
