@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from noex.runtime.blocking import in_threads, is_blocking
 from noex.runtime.mailboxes import mailbox_of
 from noex.runtime.methods import Methods, methods_of
 from noex.runtime.states import CALL, CALLBACK_NAMES, CAST
@@ -32,6 +33,7 @@ class Callbacks:
 
     __slots__ = (
         "behavior",
+        "blocking",
         "bound",
         "cls",
         "handlers",
@@ -47,14 +49,24 @@ class Callbacks:
         self.has_info = _overrides(cls, root, "handle_info")
         self.bound = mailbox_of(getattr(cls, "mailbox", None))
         self.methods = methods_of(cls, self.behavior)
-        self.handlers = None if self.methods is None else _with_methods(self.methods)
+        self.blocking = is_blocking(cls)
+        self.handlers: tuple[Handler, ...] | None = None
+        if self.methods is not None:
+            self.handlers = _with_methods(self.methods)
+        if self.blocking:
+            names = () if self.methods is None else tuple(self.methods.functions)
+            self.handlers = in_threads(cls, root, self.handlers or _all_looked_up(), names)
 
 
 def _with_methods(methods: Methods) -> tuple[Handler, ...]:
-    handlers = [_looked_up(name) for name in CALLBACK_NAMES]
+    handlers = list(_all_looked_up())
     handlers[CALL] = methods.handle_call(handlers[CALL])
     handlers[CAST] = methods.handle_cast(handlers[CAST])
     return tuple(handlers)
+
+
+def _all_looked_up() -> tuple[Handler, ...]:
+    return tuple(_looked_up(name) for name in CALLBACK_NAMES)
 
 
 def _looked_up(name: str) -> Handler:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.awaitables import is_awaitable
+from noex.runtime.crossing import is_foreign, on_loop
 from noex.runtime.errors import (
     BadReturnValueError,
     CallTimeoutError,
@@ -48,6 +49,8 @@ class Caller:
         """Answer. Returns False when somebody was quicker or the caller has given up."""
         if is_awaitable(value):
             raise BadReturnValueError("reply", value)
+        if self._is_elsewhere():
+            return bool(on_loop(self.process.kernel, self.reply, value))
         if self.expired:
             self._settle()
             return False
@@ -67,6 +70,8 @@ class Caller:
 
     def fail(self, error: BaseException) -> bool:
         """Answer with an error, raised by the caller's `call`. Returns what `reply` would."""
+        if self._is_elsewhere():
+            return bool(on_loop(self.process.kernel, self.fail, error))
         if not isinstance(error, BaseException):
             raise InvalidOptionError("error", error, "an exception")
         if isinstance(error, StopIteration):  # no future takes it: it would end whoever awaits
@@ -87,6 +92,10 @@ class Caller:
         """A traced process tells of its answers; such a one owes them all."""
         if self.process is not None and self.process.tracing is not None:
             self.process.tracing.answered(answer)
+
+    def _is_elsewhere(self) -> bool:
+        process = self.process
+        return process is not None and process.kernel.guarded and is_foreign(process.kernel)
 
     def _settle(self) -> None:
         self._answered = True

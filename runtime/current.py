@@ -29,9 +29,12 @@ With the process, because a process that is started by a handler inherits its co
 def handler_process() -> Process | None:
     """The process whose *handler* is this very task, or None.
 
-    A task that a handler started has the same context, but may wait for its own process.
+    A task that a handler started has the same context, but may wait for its own process. That
+    in which a handler in a thread waits (`self.run`) stands for the handler.
     """
     process = current_process.get()
     if process is None or process.worker is None:
         return None
-    return process if asyncio.current_task() is process.worker else None
+    task = asyncio.current_task()
+    is_it = task is process.worker or (task is process.runner and task is not None)
+    return process if is_it else None

@@ -34,6 +34,8 @@ async def shutdown(kernel: Kernel, reason: Any, timeout: float) -> None:
     if kernel.leaving:
         await asyncio.wait(kernel.leaving, timeout=kernel.kill_grace)
     kernel.closed = "it was stopped"
+    if kernel.threads is not None:
+        await kernel.threads.close(kernel.kill_grace)
     kernel.alarm.close()
 
 
@@ -49,7 +51,8 @@ async def _end(kernel: Kernel, process: Process, reason: Any, end: float) -> Non
     try:
         await monitor.wait(max(end - kernel.loop.time(), 0.01))
     except TimeoutError:
-        exits.kill(process)
+        for late in list(kernel.processes.values()):  # together, or each has a grace of its own
+            exits.kill(late)
         try:
             await monitor.wait(kernel.kill_grace + 1.0)
         except TimeoutError:

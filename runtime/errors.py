@@ -10,6 +10,7 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
     ├── OverloadedError(node_id, ref)            the queue to a node, or a mailbox, is full
     ├── CallCycleError(ref)                      the call could only wait for itself
     ├── ProcessKilledError(ref)                  the caller was killed and runs on as a zombie
+    ├── WrongThreadError(operation, advice)      not in this thread; also a RuntimeError
     ├── InitFailedError(behavior, name)          `init` raised; the exception is `__cause__`
     ├── InitTimeoutError(behavior, timeout)      `init` did not return in time; also a TimeoutError
     ├── NameTakenError(name, owner)              a local name is in use
@@ -173,6 +174,23 @@ class ProcessKilledError(NoexError):
 
     def describe(self) -> str:
         return f"{self.args[0]} was killed; this is what is left of its handler"
+
+
+class WrongThreadError(NoexError, RuntimeError):
+    """The operation belongs to another thread than the one in which it was tried.
+
+    A coroutine of noex belongs to the loop of its node, and not to one that a handler in a thread
+    runs for itself; `self.run` belongs to the thread of a handler.
+    """
+
+    fields = ("operation", "advice")
+
+    def __init__(self, operation: str, advice: str) -> None:
+        super().__init__(operation, advice)
+
+    def describe(self) -> str:
+        operation, advice = self.args
+        return f"{operation} cannot be used in this thread: {advice}"
 
 
 class InitFailedError(NoexError):

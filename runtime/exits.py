@@ -8,8 +8,9 @@ An exit signal reaches a process in one of three ways:
 - else it ends at once, and a handler in progress is cancelled.
 
 A *kill* closes the mailbox and cancels, again and again until `kill_grace` is over. What then
-still runs is a zombie: the process counts as down, its code may not use noex any more. The tasks
-of `spawn_task` are cancelled when their process ends, and are zombies if they outlive the grace.
+still runs, in a task or in a thread (`noex.runtime.blocking`), is a zombie: the process counts as
+down, its code may not use noex any more. The tasks of `spawn_task` are cancelled when their
+process ends, and are zombies if they outlive the grace.
 
 When a process ends: (1) its name and its table entry go, (2) waiting callers fail, (3) monitors
 fire, (4) links get their exit signal. A wave of deaths is worked off by a loop, not by recursion.
@@ -23,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime import states
+from noex.runtime.crossing import needs_care
 from noex.runtime.errors import ServerCrashedError
 from noex.runtime.messages import Exit
 from noex.runtime.reasons import KILL, KILLED, NORMAL, says
@@ -36,6 +38,7 @@ from noex.runtime.reports import (
 
 if TYPE_CHECKING:
     from noex.runtime.deadlines import Deadline
+    from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
     from noex.runtime.ref import Ref
 
@@ -159,7 +162,7 @@ def _await_terminate(process: Process, ending: Coroutine[Any, Any, Any]) -> None
 
     # The old worker may be on the stack (it called us): from here on it is not the worker.
     process.run_as_worker(run(), ending, worker_ended)
-    _kill_if_it_clings(process)
+    kill_if_it_clings(process)
 
 
 def _terminate_failed(process: Process, error: BaseException) -> None:
@@ -216,10 +219,10 @@ def _doom(process: Process, reason: Any) -> None:
     process.doomed = (reason,)
     if process.worker is not None:
         process.worker.cancel()
-        _kill_if_it_clings(process)
+        kill_if_it_clings(process)
 
 
-def _kill_if_it_clings(process: Process) -> None:
+def kill_if_it_clings(process: Process) -> None:
     """A worker that neither ends nor obeys is killed after the terminate timeout."""
     limit, worker = process.terminate_timeout, process.worker
     if limit is not None and limit < 0:
@@ -240,7 +243,7 @@ def _now(process: Process) -> float:
 
 
 def _cancel_until(process: Process, worker: asyncio.Task[Any], end: float) -> None:
-    if worker.done():
+    if worker.done() and process.job is None:
         return
     worker.cancel()
     left = end - _now(process)
@@ -248,14 +251,24 @@ def _cancel_until(process: Process, worker: asyncio.Task[Any], end: float) -> No
         again = min(KILL_RETRY, left)
         process.kernel.alarm.after(again, lambda: _cancel_until(process, worker, end))
     else:
-        _declare_zombie(process, worker)
+        _declare_zombie(process, worker if process.job is None else process.job.over)
 
 
-def _declare_zombie(process: Process, task: asyncio.Task[Any]) -> None:
+def _declare_zombie(process: Process, remains: asyncio.Future[Any]) -> None:
+    """What remains of it: a task, or the handler in a thread, which no task can wait for."""
     process.zombie = True
-    process.kernel.add_zombie(process, task)
-    report_zombie(process, task)
+    process.kernel.zombies[remains] = process.ref
+    process.kernel.guarded = True  # what it does is watched until it is done
+    remains.add_done_callback(partial(_zombie_gone, process.kernel))
+    report_zombie(process, remains)
     process.kernel.bury(process, KILLED)
+    if process.job is not None and process.worker is not None:
+        process.worker.cancel()
+
+
+def _zombie_gone(kernel: Kernel, remains: asyncio.Future[Any]) -> None:
+    kernel.zombies.pop(remains, None)
+    kernel.guarded = needs_care(kernel) or kernel.threads is not None
 
 
 def abandon_init(process: Process) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, overload
 
+from noex.runtime.blocking import wait_in_handler
 from noex.runtime.checks import check_delay, check_flag
+from noex.runtime.crossing import is_foreign, on_loop
 from noex.runtime.current import task_caller
 from noex.runtime.errors import (
     InvalidOptionError,
@@ -37,6 +39,9 @@ else:
 
     S = TypeVar("S")
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Timer:
     """A message to come. It ends with its process."""
@@ -53,6 +58,8 @@ class Timer:
 
     def cancel(self) -> bool:
         """Do not deliver it. Returns whether it was still to come."""
+        if is_foreign(self._process.kernel):
+            return bool(on_loop(self._process.kernel, self.cancel))
         self._leave()
         return self._deadline.cancel()
 
@@ -71,8 +78,13 @@ class GenServer(Generic[S]):
     Override the callbacks you need; only `init` is required. Each may be `def` or `async def`.
     One message is handled at a time: the next one waits until the callback has returned, also
     while it awaits. A callback that raises ends the process with that exception as its reason;
-    links, monitors and supervisors do the rest. A `def` callback that blocks holds up the whole
-    node.
+    links, monitors and supervisors do the rest.
+
+    A `def` callback that blocks holds up the whole node. With ``blocking = True`` on the class its
+    callbacks run in a thread, all of them `def`, with the same rules. There, everything on `self`,
+    what `self` and refs return, and ``cast``, ``send`` and ``exit`` of refs may be used; all that
+    is awaited goes through `run`. What else noex has is for the thread of the loop: use it in a
+    coroutine, and `run` that.
 
     ``mailbox = Mailbox(1000)`` on the class bounds how many messages may wait for it.
 
@@ -80,6 +92,7 @@ class GenServer(Generic[S]):
     """
 
     behavior_name: ClassVar[str | None] = None
+    blocking: ClassVar[bool] = False
     mailbox: ClassVar[Mailbox | int | None] = None
     _process: Process
 
@@ -219,6 +232,8 @@ class GenServer(Generic[S]):
         """
         check_delay(delay, "delay")
         self._refuse_the_dead()
+        if is_foreign(self.kernel):
+            return on_loop(self.kernel, self.send_after, delay, message)  # type: ignore[no-any-return]
         return Timer(self._process, delay, message)
 
     def monitor(self, ref: Ref[Any]) -> Monitor:
@@ -238,12 +253,18 @@ class GenServer(Generic[S]):
         """
         check_ref(ref)
         self._refuse_the_dead()
-        self._process.kernel.link(self._process, ref)
+        if is_foreign(self.kernel):
+            on_loop(self.kernel, self.link, ref)
+        else:
+            self._process.kernel.link(self._process, ref)
 
     def unlink(self, ref: Ref[Any]) -> None:
         """Undo `link`."""
         check_ref(ref)
-        self._process.kernel.unlink(self._process, ref)
+        if is_foreign(self.kernel):
+            on_loop(self.kernel, self.unlink, ref)
+        else:
+            self._process.kernel.unlink(self._process, ref)
 
     def spawn_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `coroutine` beside the handlers; it dies with the process.
@@ -258,7 +279,9 @@ class GenServer(Generic[S]):
         except NoexError:
             coroutine.close()
             raise
-        context = process.context.copy()
+        if is_foreign(process.kernel):
+            return on_loop(process.kernel, self.spawn_task, coroutine)  # type: ignore[no-any-return]
+        context = (process.context if process.job is None else process.job.context).copy()
         context.run(task_caller.set, (process, process.current_caller()))
         task = process.kernel.loop.create_task(_contained(process, coroutine), context=context)
         if process.tasks is None:
@@ -266,6 +289,24 @@ class GenServer(Generic[S]):
         process.tasks.add(task)
         task.add_done_callback(lambda done: _task_ended(process, coroutine, done))
         return task
+
+    @overload
+    def run(self, what: Awaitable[R], /) -> R: ...
+    @overload
+    def run(
+        self, what: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    def run(self, what: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """In a class with `blocking = True`: have a coroutine, or ``what(*args, **kwargs)``, done
+        on the loop of the node, and wait for the result: ``self.run(ref.call("get"))``.
+
+        What it raises is raised here. When an exit signal or a kill ends the process meanwhile,
+        it is cancelled, and so is this (`CancelledError`; let it pass). Raises `WrongThreadError`
+        anywhere but in the thread of a callback.
+        """
+        return wait_in_handler(self._process, what, args, kwargs)
 
     def _refuse_the_dead(self) -> None:
         """What belongs to a process cannot be made for one that has ended."""

@@ -16,6 +16,7 @@ from noex.runtime import ending, exits, starting, states
 from noex.runtime.alarm import Alarm
 from noex.runtime.calls import LocalCaller
 from noex.runtime.clock import Clock, clock_of
+from noex.runtime.crossing import deliver_from, is_foreign, on_loop
 from noex.runtime.current import current_process, handler_process
 from noex.runtime.errors import (
     CallCycleError,
@@ -25,6 +26,7 @@ from noex.runtime.errors import (
     NoProcessError,
     ProcessKilledError,
     ServerCrashedError,
+    WrongThreadError,
 )
 from noex.runtime.holdings import Holdings
 from noex.runtime.log import get_logger
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from noex.runtime.process import Process
     from noex.runtime.seam import Remote
+    from noex.runtime.threads import Threads
 
     Send = Callable[[Ref[Any], Any, LocalCaller], None]
 
@@ -51,7 +54,7 @@ _kernels: WeakSet[Kernel] = WeakSet()
 def _refuse_use_after_fork() -> None:
     """The loop, the sockets and the threads of a node belong to the parent."""
     for kernel in _kernels:
-        kernel.guarded = kernel._forked = True
+        kernel.guarded = kernel.forked = True
 
 
 if hasattr(os, "register_at_fork"):
@@ -71,6 +74,7 @@ class Kernel:
         kill_grace: float = 1.0,
         terminate_timeout: float | None = 5.0,
         copier: Callable[[Any], Any] | None = None,
+        blocking_threads: int = 64,
     ) -> None:
         self.loop = loop or asyncio.get_running_loop()
         self.node_id = node_id
@@ -81,6 +85,8 @@ class Kernel:
         self.terminate_timeout = terminate_timeout
         self.copier = copier
         self.guarded = copier is not None  # calls take the long way, which checks more
+        self.blocking_threads = blocking_threads
+        self.threads: Threads | None = None  # of processes that block, once there is one
         self.node: Any = None
         self.remote: Remote | None = None
         self.on_interrupt: Callable[[BaseException], None] | None = None
@@ -93,7 +99,7 @@ class Kernel:
         self.spare_mailboxes: list[deque[states.Item]] = []
         self.node_watchers = NodeWatchers()
         self.holdings = Holdings()
-        self.zombies: dict[asyncio.Task[Any], Ref[Any]] = {}
+        self.zombies: dict[asyncio.Future[Any], Ref[Any]] = {}  # killed, and still running
         self.leaving: set[asyncio.Task[Any]] = set()  # cancelled tasks of ended processes
         self.dead_letters = 0
         self.closing = False  # `shutdown` has begun: nothing may be started any more
@@ -102,7 +108,7 @@ class Kernel:
         self._monitor_serial = 0
         self._obituaries: deque[tuple[Process, Any]] = deque()
         self._burying = False
-        self._forked = False
+        self.forked = False
         _kernels.add(self)
 
     # ------------------------------------------------------------------ addresses
@@ -219,6 +225,8 @@ class Kernel:
         process = ref.process
         if self.guarded:
             self._refuse_remains()
+            if is_foreign(self):
+                return deliver_from(self, self._post, ref, kind, message)
             if self.copier is not None:
                 message = self.copier(message)
         if process is None:
@@ -262,6 +270,9 @@ class Kernel:
         if sender is None:
             process = current_process.get()
             sender = process.ref if process is not None and process.kernel is self else None
+        if self.guarded and is_foreign(self):
+            on_loop(self, self.exit, ref, reason, sender)
+            return
         if not self.is_own(ref):
             if self.remote is not None:
                 self.remote.exit(ref, sender, reason)
@@ -352,16 +363,6 @@ class Kernel:
         self.leaving.add(task)
         task.add_done_callback(self.leaving.discard)
 
-    def add_zombie(self, process: Process, task: asyncio.Task[Any]) -> None:
-        """`task` runs on although its process was killed: watch what it does until it is done."""
-        self.zombies[task] = process.ref
-        self.guarded = True
-        task.add_done_callback(self._zombie_gone)
-
-    def _zombie_gone(self, task: asyncio.Task[Any]) -> None:
-        self.zombies.pop(task, None)
-        self.guarded = self.copier is not None or bool(self.zombies) or self._forked
-
     def interrupted(self, error: BaseException) -> None:
         """Ctrl-C came out of a handler."""
         if self.on_interrupt is not None:
@@ -371,6 +372,8 @@ class Kernel:
 
     def monitor(self, ref: Ref[Any], owner: Process | None = None) -> Monitor:
         """Watch `ref`, for the process `owner` or for the caller."""
+        if self.guarded and is_foreign(self):
+            return on_loop(self, self.monitor, ref, owner)  # type: ignore[no-any-return]
         self._monitor_serial += 1
         monitor = Monitor(self, self._monitor_serial, ref, owner)
         if owner is not None:
@@ -460,6 +463,8 @@ class Kernel:
         """Raise if the calling code may not use this kernel: a zombie, a fork, a stopped node."""
         if self.guarded:
             self._refuse_remains()
+            if is_foreign(self):
+                raise WrongThreadError("a coroutine of noex", "use self.run(...) of the handler")
         if self.closed is not None:
             raise NodeStoppedError(self.node_id, self.closed)
 
@@ -471,7 +476,7 @@ class Kernel:
 
     def _refuse_remains(self) -> None:
         """Raise for what lives on by mistake: a zombie, or the copy of a node in a fork."""
-        if self._forked:
+        if self.forked:
             raise NodeStoppedError(self.node_id, "it was carried through a fork; start a new one")
         process = current_process.get()
         if process is not None and process.zombie:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.checks import check_patience
+from noex.runtime.crossing import is_foreign, on_loop
 from noex.runtime.messages import Down
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Monitor:
 
     def cancel(self) -> None:
         """Stop watching. Nothing is delivered afterwards."""
-        if self._status == WATCHING:
+        if self._kernel.guarded and is_foreign(self._kernel):
+            on_loop(self._kernel, self.cancel)
+        elif self._status == WATCHING:
             self._status = CANCELLED
             self._kernel.forget_monitor(self)
             self._release()

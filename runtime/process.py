@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -38,6 +39,7 @@ from noex.runtime.states import (
 )
 
 if TYPE_CHECKING:
+    from noex.runtime.blocking import Job
     from noex.runtime.deadlines import Deadline
     from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.kernel import Kernel
@@ -101,6 +103,10 @@ class Process:
     tasks: set[asyncio.Task[Any]] | None = None
     timers: set[Timer] | None = None  # of `send_after`, still to come
     starter: Ref[Any] | None = None  # while `init` runs: the link that `start` made
+    # Of a class with `blocking = True`, while a callback is in its thread:
+    job: Job | None = None  # the callback
+    thread: int | None = None  # that runs it
+    runner: asyncio.Task[Any] | None = None  # for which it waits (`self.run`)
     tracing: Tracing | None = None
     bound: Mailbox | None = None  # how many messages may wait
     dropped = 0  # messages, because too many waited
@@ -234,8 +240,11 @@ class Process:
     def in_handler(self) -> bool:
         """Whether the code that asks is the handler in progress, not a task beside it.
 
-        Such code is also inside of the context of this process, which cannot be entered twice.
+        Such code is also inside of the context of this process, which cannot be entered twice
+        (in a thread: of a copy of it).
         """
+        if self.thread is not None:
+            return get_ident() == self.thread
         if self.worker is None:  # then the handler is on the stack, and nothing beside it runs
             return self.status == RUNNING
         return asyncio.current_task(self.kernel.loop) is self.worker

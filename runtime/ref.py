@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 
 from noex.runtime import system
 from noex.runtime.checks import check_patience, check_timeout
+from noex.runtime.crossing import may_call_inline
 from noex.runtime.errors import InvalidOptionError
 from noex.runtime.execution import OpenReply, call_inline
 from noex.runtime.proxy import Proxy
@@ -139,7 +140,7 @@ class Ref(Generic[G_co]):
         if (
             process is not None
             and process.status == IDLE
-            and not kernel.guarded
+            and (not kernel.guarded or may_call_inline(kernel))
             and (kernel.turns.may_run() or await self._turn_comes(process))
         ):
             reply = call_inline(process, message)
@@ -151,7 +152,8 @@ class Ref(Generic[G_co]):
     async def _turn_comes(self, process: Process) -> bool:
         """Wait until the loop had its due. Whether the call may still run in this turn."""
         kernel = self.kernel
-        return await kernel.turns.comes() and process.status == IDLE and not kernel.guarded
+        may_run = await kernel.turns.comes() and process.status == IDLE
+        return may_run and (not kernel.guarded or may_call_inline(kernel))
 
     def cast(self, message: Any) -> bool:
         """Send `message` to `handle_cast`, without waiting.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import reprlib
+import sys
+import threading
 from collections.abc import Callable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -11,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from noex.runtime.reasons import is_orderly
 
 if TYPE_CHECKING:
-    import asyncio
-
     from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
     from noex.runtime.ref import Ref
 
 # By the kinds of a mailbox.
 KINDS: Final = ("call", "cast", "info", "continue", "stop", "exit")
+_LET_IT_PASS: Final = "it swallows CancelledError or blocks; let CancelledError pass"
+_SET_A_TIMEOUT: Final = "a thread cannot be cancelled; give what it waits for a timeout"
 _records = logging.getLogger("noex")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 300
@@ -115,16 +118,43 @@ def report_untold(process: Process, error: Exception) -> None:
     )
 
 
-def report_zombie(process: Process, task: asyncio.Task[Any]) -> None:
+def report_zombie(process: Process, remains: asyncio.Future[Any]) -> None:
     """A killed handler, or a task of an ended process, still runs after the grace time."""
+    if isinstance(remains, asyncio.Task):
+        stack, advice = _stack(remains), _LET_IT_PASS
+    else:
+        stack, advice = thread_stack(process.thread), _SET_A_TIMEOUT
     process.kernel.log.error(
         "zombie",
         behavior=process.callbacks.behavior,
         name=process.name,
         ref=str(process.ref),
-        stack=_stack(task),
-        advice="it swallows CancelledError or blocks; let CancelledError pass",
+        stack=stack,
+        advice=advice,
     )
+
+
+def thread_stack(ident: int | None) -> list[str]:
+    """Where a thread stands, the innermost call last."""
+    frame = sys._current_frames().get(ident or 0)
+    lines: list[str] = []
+    while frame is not None and len(lines) < 32:
+        code = frame.f_code
+        lines.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        frame = frame.f_back
+    lines.reverse()
+    return lines
+
+
+def report_threads_busy(kernel: Kernel, threads: int, waiting: int, zombies: int) -> None:
+    """Handlers have waited long for a thread to run in."""
+    kernel.log.warning("threads_busy", threads=threads, waiting=waiting, zombies=zombies)
+
+
+def report_stuck_threads(kernel: Kernel, stuck: list[threading.Thread]) -> None:
+    """The node has ended, and these run on: Python cannot end them."""
+    for thread in stuck:
+        kernel.log.error("thread_stuck", thread=thread.name, stack=thread_stack(thread.ident))
 
 
 def _stack(task: asyncio.Task[Any]) -> list[str]:

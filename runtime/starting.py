@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from noex.runtime import exits, outcome
 from noex.runtime.awaitables import PLAIN
+from noex.runtime.blocking import in_thread
 from noex.runtime.bounded import BoundedProcess
 from noex.runtime.callbacks import Callbacks, callbacks_of, known_callbacks
 from noex.runtime.checks import check_name, check_timeout
@@ -154,6 +155,8 @@ def _enter(
 
 def _init(process: Process, args: Any, kwargs: dict[str, Any]) -> Any:
     current_process.set(process)
+    if process.callbacks.blocking:
+        return in_thread(process, process.server.init, args, kwargs)
     return process.server.init(*args, **kwargs)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from noex.runtime.calls import Caller
+if TYPE_CHECKING:
+    from noex.runtime.calls import Caller
 
 STARTING: Final = 0  # `init` is running; the mailbox collects
 IDLE: Final = 1  # nothing to do
@@ -46,5 +47,5 @@ CALLBACK_NAMES: Final = (
     "_system",
 )
 
-Item = tuple[int, Any, Caller | None]
+Item: TypeAlias = "tuple[int, Any, Caller | None]"
 """A message in a mailbox: its kind, what was sent, and who waits for the reply of a call."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         ServerCrashedError,
         UnhandledMessageError,
         UnknownMethodError,
+        WrongThreadError,
     )
     from noex.runtime.genserver import GenServer, Timer
     from noex.runtime.info import ProcessInfo, ProcessStatistics
@@ -263,6 +264,7 @@ __all__ = [
     "UnknownMethodError",
     "Unregistered",
     "ViewChanged",
+    "WrongThreadError",
     "behavior",
     "blocking",
     "call",

@@ -15,6 +15,7 @@ from noex.transport.lane_settings import LaneSettings
 
 MAX_LABELS: Final = 64
 MAX_CLUSTER_NAME: Final = 100
+MAX_THREADS: Final = 10_000
 _KINDS: Final[dict[str, type[Any]]] = {
     "cluster": str,
     "insecure": bool,
@@ -42,6 +43,8 @@ class NodeConfig:
       would not survive the wire.
     - `kill_grace` (1): what a killed handler has to end before it counts as a zombie.
     - `terminate_timeout` (5): how long `terminate` of an unsupervised process may take.
+    - `blocking_threads` (64): in how many threads the handlers of `blocking = True` classes run;
+      each is made when it is needed.
     - `slow_handler` (0.5): a handler that holds the loop longer is logged by the watchdog's thread
       (`handler_stuck`), while it does; None: no watchdog.
     - `join_timeout` (15): how long the start waits for membership.
@@ -63,6 +66,7 @@ class NodeConfig:
     copy_messages: bool = False
     kill_grace: float = 1.0
     terminate_timeout: float = 5.0
+    blocking_threads: int = 64
     slow_handler: float | None = 0.5
     join_timeout: float = 15.0
     drain_timeout: float = 10.0
@@ -75,6 +79,7 @@ class NodeConfig:
         object.__setattr__(self, "labels", _checked_labels(self.labels))
         _check_times(self)
         _check_ports(self)
+        _check_threads(self.blocking_threads)
         _check_kinds(self)
         if self.node_id is None:
             _refuse_without_cluster(self)
@@ -115,6 +120,12 @@ def _check_times(config: NodeConfig) -> None:
     for name in ("kill_grace", "terminate_timeout", "join_timeout", "drain_timeout"):
         check_limit(getattr(config, name), name)
     check_limit(config.slow_handler, "slow_handler", optional=True)
+
+
+def _check_threads(threads: Any) -> None:
+    is_number = isinstance(threads, int) and not isinstance(threads, bool)
+    if not is_number or not 1 <= threads <= MAX_THREADS:
+        raise InvalidOptionError("blocking_threads", threads, f"a number from 1 to {MAX_THREADS}")
 
 
 def _check_ports(config: NodeConfig) -> None:

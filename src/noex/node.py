@@ -172,6 +172,7 @@ class Node:
             make_incarnation(int(time.time() * 1000), random_bits),
             kill_grace=config.kill_grace,
             terminate_timeout=config.terminate_timeout,
+            blocking_threads=config.blocking_threads,
         )
         kernel.node = self
         kernel.on_interrupt = self._interrupted

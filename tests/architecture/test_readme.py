@@ -56,6 +56,13 @@ def test_the_example_of_typed_calls_runs() -> None:
     assert (done.stdout, done.stderr) == ("15\n8\n", "")
 
 
+def test_the_example_of_a_library_that_blocks_runs() -> None:
+    (example,) = [text for text in examples("README.md") if "blocking = True" in text]
+    command = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("[(42,)]\n", "")
+
+
 def test_the_example_without_asyncio_runs() -> None:
     (example,) = [text for text in examples("README.md") if "noex.blocking(" in text]
     command = [sys.executable, "-W", "error", "-c", example]

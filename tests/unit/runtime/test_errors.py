@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "OverloadedError": ("b@h:1", "<db #3 at b@h:1>"),
     "CallCycleError": ("<it #1>",),
     "ProcessKilledError": ("<it #1>",),
+    "WrongThreadError": ("self.run", "await it"),
     "InitFailedError": ("Worker", "it"),
     "InitTimeoutError": ("Worker", 2.5),
     "NameTakenError": ("it", "<it #1>"),
