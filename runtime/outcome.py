@@ -90,10 +90,10 @@ def follow_up(process: Process, result: _Next) -> None:
     """Take over the state, and arrange the continuation and the idle timeout asked for."""
     if result.state is not UNCHANGED:
         process.state = result.state
-    if result.continue_with is not NO_TOKEN:
-        process.deliver_first((CONTINUE, result.continue_with, None))
-    elif result.timeout is not None:
+    if result.timeout is not None:
         if result.timeout <= 0:
             process.deliver_first((INFO, TIMEOUT, None))
         else:
             process.await_messages(result.timeout)
+    if result.continue_with is not NO_TOKEN:
+        process.deliver_first((CONTINUE, result.continue_with, None))

@@ -27,6 +27,7 @@ from noex.runtime.reports import report_dead_letter
 from noex.runtime.states import (
     CALLBACK_NAMES,
     CLOSED,
+    CONTINUE,
     EXIT,
     IDLE,
     INFO,
@@ -269,6 +270,8 @@ class Process:
 
     def await_messages(self, timeout: float) -> None:
         """Deliver `TIMEOUT` unless something arrives within `timeout` seconds."""
+        if self.idle_deadline is not None:  # asked for before this continuation
+            self.idle_deadline.cancel()
         self.idle_deadline = self.kernel.alarm.after(timeout, self._idle_expired)
 
     def _idle_expired(self) -> None:
@@ -279,8 +282,8 @@ class Process:
 
     def cancel_idle(self, kind: int) -> bool:
         """A message has come: no `TIMEOUT`. Returns whether it is still to come, because that was
-        a system message."""
-        if kind == SYSTEM:
+        a system message, or the continuation that was asked for together with the timeout."""
+        if kind in (SYSTEM, CONTINUE):
             return True
         assert self.idle_deadline is not None
         self.idle_deadline.cancel()

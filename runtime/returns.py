@@ -52,7 +52,8 @@ class Ok(_Next):
 
     - `state`: the first state.
     - `continue_with`: a token; `handle_continue` gets it before any message.
-    - `timeout`: seconds; if nothing arrives in that time, `TIMEOUT` comes to `handle_info`.
+    - `timeout`: seconds; if nothing arrives in that time, `TIMEOUT` comes to `handle_info`. A
+      continuation is no arrival: with both, the time runs on while it does.
     """
 
     __slots__ = ()

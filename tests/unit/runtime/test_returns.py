@@ -322,6 +322,76 @@ def test_case_139_any_message_cancels_the_timeout(cls: type[Any], operation: str
     run(main)
 
 
+@BOTH
+@pytest.mark.parametrize("start", ["init", "call", "cast"])
+def test_case_139_a_timeout_together_with_a_continuation(cls: type[Any], start: str) -> None:
+    """The continuation runs at once, and is no message: the timeout is still to come."""
+
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+
+        class Both(cls):  # type: ignore[misc]
+            def init(self, **options: Any) -> Any:
+                state = super().init(**options)
+                return Ok(state, continue_with="c", timeout=0.01) if start == "init" else state
+
+        ref = await started(kernel, Both, seen=seen)
+        if start == "call":
+            assert await ref.call(returns(Reply(1, continue_with="c", timeout=0.01))) == 1
+        elif start == "cast":
+            ref.cast(returns(NoReply(continue_with="c", timeout=0.01)))
+        await until(lambda: len(seen) == 2)
+        assert seen == [("continue", "c"), TIMEOUT]
+        await ref.call("after")
+        assert len(kernel.alarm) == 0 and seen[2:] == ["after"]
+
+    run(main)
+
+
+@BOTH
+@pytest.mark.parametrize("operation", ["cast", "send", "call"])
+def test_case_139_a_message_after_the_continuation_cancels_the_timeout(
+    cls: type[Any], operation: str
+) -> None:
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        ref = await started(kernel, cls, seen=seen)
+        await ref.call(returns(Reply("armed", continue_with="c", timeout=30.0)))
+        done = getattr(ref, operation)("message")
+        if operation == "call":
+            await done
+        await until(lambda: len(seen) == 2)
+        assert seen == [("continue", "c"), "message"] and len(kernel.alarm) == 0
+
+    run(main)
+
+
+@BOTH
+def test_the_timeout_of_a_continuation_replaces_the_one_before(cls: type[Any]) -> None:
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        ref = await started(kernel, cls, seen=seen)
+        second = returns(NoReply(timeout=0.01))
+        await ref.call(returns(Reply("armed", continue_with=second, timeout=30.0)))
+        await until(lambda: seen)
+        assert seen == [TIMEOUT] and len(kernel.alarm) == 0
+
+    run(main)
+
+
+@BOTH
+def test_case_140_a_zero_timeout_together_with_a_continuation(cls: type[Any]) -> None:
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        ref = await started(kernel, cls, seen=seen)
+        ref.cast(returns(NoReply(continue_with="c", timeout=0)))
+        ref.cast("queued")
+        await until(lambda: len(seen) == 3)
+        assert seen == [("continue", "c"), TIMEOUT, "queued"]
+
+    run(main)
+
+
 def test_a_timeout_that_is_due_is_cancelled_by_a_message_that_came_first() -> None:
     async def main(kernel: Kernel) -> None:
         seen: list[Any] = []
