@@ -337,9 +337,12 @@ class LoopThread:
 
     def _close_pool(self) -> None:
         """End the threads of `asyncio.to_thread`; one that is stuck is left behind."""
-        closer = threading.Thread(target=self._pool.shutdown, kwargs={"cancel_futures": True})
-        closer.daemon = True
-        closer.start()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        closer = threading.Thread(target=self._pool.shutdown, daemon=True)
+        try:
+            closer.start()
+        except RuntimeError:  # at the exit of the program, which has ended those threads before
+            return
         closer.join(CANCEL_GRACE)
 
 

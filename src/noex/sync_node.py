@@ -318,9 +318,16 @@ class BlockingNode(Face[Node]):
         found: BlockingRef[Any] | None = self._call("whereis_global", name, timeout)
         return found
 
-    def ref(self, name: str, on: str | None = None) -> BlockingRef[Any]:
-        """A local name, here or on another node, as an address: it is resolved at each use."""
-        return BlockingRef(self._thread, self._plain.ref(name, on))
+    @overload
+    def ref(self, name: str, on: str | None = None) -> BlockingRef[Any]: ...
+    @overload
+    def ref(self, name: str, on: str | None = None, *, behavior: type[G]) -> BlockingRef[G]: ...
+    def ref(self, name: str, on: str | None = None, *, behavior: Any = None) -> Any:
+        """A local name, here or on another node, as an address: it is resolved at each use.
+
+        As `Node.ref`: `behavior` is the class that is expected there, for `proxy`.
+        """
+        return BlockingRef(self._thread, self._plain.ref(name, on, behavior=behavior))
 
     def monitor(self, ref: BlockingRef[Any]) -> BlockingMonitor:
         """Watch a process: ``reason = node.monitor(ref).wait()``; see `Node.monitor`."""

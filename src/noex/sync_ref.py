@@ -138,6 +138,14 @@ class BlockingRef(Face[Ref[G_co]], Generic[G_co]):
 
     wait = blocked(Ref.wait)
     is_alive = blocked(Ref.is_alive)
+    info = blocked(Ref.info)
+    statistics = blocked(Ref.statistics)
+    get_state = blocked(Ref.get_state)
+    replace_state = blocked(Ref.replace_state)
+    suspend = blocked(Ref.suspend)
+    resume = blocked(Ref.resume)
+    trace = blocked(Ref.trace)
+    untrace = blocked(Ref.untrace)
 
     def _late(self, timeout: Any) -> Exception:
         return CallTimeoutError(self._plain, timeout)

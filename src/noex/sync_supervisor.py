@@ -46,6 +46,11 @@ class BlockingSupervisor(Face[SupervisorHandle]):
         """The node on which the supervisor itself runs."""
         return self._plain.node_id
 
+    @property
+    def distributed(self) -> bool:
+        """Whether its children may run on any node."""
+        return self._plain.distributed
+
     start_child = blocked(SupervisorHandle.start_child)
     terminate_child = blocked(SupervisorHandle.terminate_child)
     restart_child = blocked(SupervisorHandle.restart_child)

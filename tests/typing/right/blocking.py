@@ -74,6 +74,9 @@ def main() -> None:
         assert_type(node.run(len, "x"), int)
         assert_type(node.run(ref.plain.proxy.add, 5), int)
         ref.proxy.add(5)
+        assert_type(node.ref("x", behavior=Counter), BlockingRef[Counter])
+        assert_type(ref.info().mailbox_length, int)
+        assert_type(ref.suspend(timeout=1.0), None)
 
         sup = node.run(Supervisor.start, node, children=[ChildSpec("a", Counter)])
         assert_type(sup, BlockingSupervisor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import threading
 import time
@@ -17,16 +18,20 @@ import pytest
 import noex
 from noex import (
     BlockingCallError,
+    BlockingMonitor,
     BlockingNode,
     BlockingRef,
+    BlockingSupervisor,
     CallTimeoutError,
     ChildSpec,
     Down,
     GenServer,
+    GlobalRegistry,
     Ignore,
     InitFailedError,
     InvalidOptionError,
     LoopHeldError,
+    Monitor,
     NameTakenError,
     Node,
     NodeStoppedError,
@@ -36,7 +41,13 @@ from noex import (
     Request,
     ServerCrashedError,
     Supervisor,
+    SupervisorHandle,
+    Timer,
 )
+from noex.start_options import StartOptions
+from noex.sync_ref import BlockingTimer
+from noex.sync_start import BlockingStartOptions
+from noex.sync_supervisor import BlockingRegistry
 
 LIMIT = 20.0
 
@@ -254,6 +265,50 @@ def test_what_a_node_has_and_a_face_does_not_name_is_there_all_the_same() -> Non
             node._no_such_thing  # noqa: B018
         assert node.kernel.named_ref("x") == node.ref("x")
         assert node.kernel.is_alive(node.ref("x"), 1.0) is False
+
+
+INTERNAL = {
+    *("kernel", "network", "publish", "casts", "label", "process", "fire", "id", "owner"),
+    *("waiter", "complete", "life_changed", "start", "view_changed"),
+}
+
+
+@pytest.mark.parametrize(
+    ("plain", "face"),
+    [
+        (Node, BlockingNode),
+        (Ref, BlockingRef),
+        (StartOptions, BlockingStartOptions),
+        (Monitor, BlockingMonitor),
+        (Timer, BlockingTimer),
+        (SupervisorHandle, BlockingSupervisor),
+        (GlobalRegistry, BlockingRegistry),
+    ],
+)
+def test_a_face_names_all_that_the_plain_class_has(plain: type, face: type) -> None:
+    public = {name for name in dir(plain) if not name.startswith("_")}
+    assert public - set(dir(face)) - INTERNAL == set()
+    for name in public & set(dir(face)):
+        assert not inspect.iscoroutinefunction(getattr(face, name)), name
+
+
+def test_a_process_can_be_looked_into_and_held() -> None:
+    with running() as node:
+        counter = node.start(Counter, 3)
+        assert counter.get_state() == 3
+        counter.suspend()
+        assert counter.info().behavior.endswith("Counter")
+        with pytest.raises(CallTimeoutError):
+            counter.call("get", timeout=0.02)
+        counter.replace_state(5)
+        counter.resume()
+        assert counter.call("get") == 5
+        heard: list[Any] = []
+        counter.trace(heard.append)
+        counter.cast(1)
+        assert counter.call("get") == 6 and len(heard) >= 2
+        counter.untrace(heard.append)
+        assert counter.statistics() is not None
 
 
 def test_names_members_and_multi_call() -> None:
