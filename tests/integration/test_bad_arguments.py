@@ -7,7 +7,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from trio import run_async, trio
+from three_nodes import run_async, trio
 from wrong import (
     INF,
     NO_FLAGS,

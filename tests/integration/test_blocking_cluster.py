@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from trio import FAST, behaviors
+from three_nodes import FAST, behaviors
 
 import noex
 from noex import (

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, ClassVar
 
 import pytest
-from trio import run_async, trio, until
+from three_nodes import run_async, trio, until
 
 from noex import (
     ChildSpec,

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from trio import Worker, behaviors, hosted, run_async, trio, until
+from three_nodes import Worker, behaviors, hosted, run_async, trio, until
 
 from noex import (
     DISTRIBUTED_SUPERVISOR_DEFAULTS,

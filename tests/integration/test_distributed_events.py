@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from trio import run_async, trio, until
+from three_nodes import run_async, trio, until
 
 from noex import (
     ChildMigrated,

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, ClassVar
 
 import pytest
-from trio import Trio, Worker, hosted, run_async, trio, until
+from three_nodes import Trio, Worker, hosted, run_async, trio, until
 
 from noex import (
     ChildMigrated,

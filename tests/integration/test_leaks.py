@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tables import grown, sizes
-from trio import Trio, Worker, run_async, trio, until
+from three_nodes import Trio, Worker, run_async, trio, until
 
 from noex import ChildSpec, RestartIntensity
 

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from trio import FAST, Worker, behaviors, run_async, start_node, trio, until
+from three_nodes import FAST, Worker, behaviors, run_async, start_node, trio, until
 
 from noex import (
     CallTimeoutError,

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from trio import until
+from three_nodes import until
 
 from noex import (
     BehaviorRegistry,

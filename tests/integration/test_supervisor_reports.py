@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from trio import Trio, run_async, trio, until
+from three_nodes import Trio, run_async, trio, until
 
 from noex import ChildSpec, DistributedSupervisor, ServerCrashedError
 

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from trio import run_async, trio, until
+from three_nodes import run_async, trio, until
 
 from noex import (
     CallTimeoutError,

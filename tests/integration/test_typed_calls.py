@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
-from trio import Trio, Worker, run_async, trio, until
+from three_nodes import Trio, Worker, run_async, trio, until
 
 from noex import (
     BadArgumentsError,
