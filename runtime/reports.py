@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from inspect import iscoroutine
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from noex.runtime.reasons import is_orderly
@@ -23,6 +24,7 @@ KINDS: Final = ("call", "cast", "info", "continue", "stop", "exit")
 _LET_IT_PASS: Final = "it swallows CancelledError or blocks; let CancelledError pass"
 _SET_A_TIMEOUT: Final = "a thread cannot be cancelled; give what it waits for a timeout"
 _records = logging.getLogger("noex")
+MOST_SHOWN: Final = 16  # ancestors, and links
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 300
 
@@ -68,6 +70,17 @@ def _state_for_people(process: Process) -> str:
     return _told(process, "format_status", show)
 
 
+def _ancestors(process: Process) -> list[str]:
+    """Whose child it is, and whose child that is, as far as they live here."""
+    found: list[str] = []
+    youngest: Process | None = process
+    while youngest is not None and youngest.parent is not None and len(found) < MOST_SHOWN:
+        found.append(str(youngest.parent))
+        local = process.kernel.is_own(youngest.parent)
+        youngest = process.kernel.find(youngest.parent) if local else None
+    return found
+
+
 def report_crash(process: Process, error: BaseException) -> None:
     """A callback raised, or returned what it may not."""
     process.kernel.log.error(
@@ -75,7 +88,9 @@ def report_crash(process: Process, error: BaseException) -> None:
         behavior=process.callbacks.behavior,
         name=process.name,
         ref=str(process.ref),
-        parent=str(process.parent) if process.parent else None,
+        ancestors=_ancestors(process),
+        links=[str(other) for other in islice(process.links or (), MOST_SHOWN)],
+        queued=len(process.mailbox or ()),
         last_message=_told(process, "repr", lambda: _brief.repr(process.last_message)),
         state=_state_for_people(process),
         exc_info=_exc_info(error),

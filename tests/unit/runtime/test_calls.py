@@ -217,6 +217,34 @@ def test_a_call_that_ran_out_while_the_loop_was_held_is_not_executed() -> None:
     run(main)
 
 
+def test_case_131_a_call_as_a_task_is_a_request_to_be_waited_for_later() -> None:
+    async def main(kernel: Kernel) -> None:
+        gate = Gate()
+
+        async def slow(_server: Any, state: Any) -> Any:
+            await gate.passage()
+            return "done", state
+
+        ref = await started(kernel, AsyncActor)
+        request = asyncio.create_task(ref.call(slow, timeout=None))
+        await gate.reached.wait()
+        done, waiting = await asyncio.wait([request], timeout=0)
+        assert not done and waiting == {request}
+        gate.opened.set()
+        assert await request == "done"
+        dead, elsewhere = kernel.named_ref("nobody"), kernel.named_ref("x", "b@127.0.0.1:1")
+        calls = dead.call("x"), elsewhere.call("x"), ref.call(raises(ValueError("boom")))
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in errors] == [
+            NoProcessError,
+            NodeNotReachableError,
+            ServerCrashedError,
+        ]
+        assert isinstance(errors[2].reason, ValueError)
+
+    run(main)
+
+
 def test_case_130_a_late_reply_reaches_nobody() -> None:
     async def main(kernel: Kernel) -> None:
         gate, accepted, seen = Gate(), [], []

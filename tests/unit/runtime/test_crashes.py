@@ -215,12 +215,31 @@ def test_case_124_a_crash_makes_exactly_one_report(cls: type[Any], caplog: Any) 
         (report,) = reports(caplog)
         assert report["event"] == "process_crashed"
         assert report["behavior"] == f"{cls.__qualname__}" and report["name"] == "it"
-        assert report["ref"] == str(ref) and report["parent"] == str(parent)
+        assert report["ref"] == str(ref) and report["ancestors"] == [str(parent)]
         assert "boom" in report["last_message"] and "seen" in report["state"]
         (record,) = [record for record in caplog.records if record.name == "noex"]
         assert record.levelno == logging.ERROR
         assert record.exc_info[1].args == ("boom",)
         assert "def boom" not in record.getMessage()
+
+    run(main)
+
+
+def test_case_155_a_report_tells_of_ancestors_links_and_the_mailbox(caplog: Any) -> None:
+    async def main(kernel: Kernel) -> None:
+        oldest = await started(kernel, Actor, options={"name": "oldest"})
+        middle = await started(kernel, Actor, options={"parent": oldest})
+        ref = await started(kernel, Actor, options={"parent": middle})
+        linked = await started(kernel, Actor, trap=True)
+        await linked.call(lambda server, state: (server.link(ref), state))
+        ref.cast(raises(ValueError("boom")))
+        for number in range(3):
+            ref.cast(number)
+        await ref.wait(1.0)
+        (report,) = reports(caplog)
+        assert report["behavior"] == "Actor" and report["queued"] == 3
+        assert report["ancestors"] == [str(middle), str(oldest)]
+        assert report["links"] == [str(linked)]
 
     run(main)
 
