@@ -23,7 +23,7 @@ from typing import Final
 
 SAMPLES_PER_LIMIT: Final = 2
 SHORTEST_PAUSE: Final = 0.005  # seconds
-BUSY_SHARE: Final = 0.5  # of the time that a sample is late: the process did run if it ran so much
+BUSY_SHARE: Final = 0.2  # of the time that a sample is late: the process did run if it ran so much
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ T = TypeVar("T")
 EPOCH: Final = 1_000_000_000.0  # what the wall clock says at the time 0: 2001-09-09 01:46:40 UTC
 STEP: Final = 1e-6  # seconds that one look at the budget of a turn stands for
 LIMIT: Final = 10 * 86400.0
-THREAD_LIMIT: Final = 60.0  # real seconds that a thread may work
+THREAD_LIMIT = 60.0  # real seconds that a thread may work
+THREAD_PAUSE: Final = 0.002  # real seconds; a thread that has told its result is at work a bit more
 SPIN_LIMIT = 30.0  # real seconds in which some virtual time must pass
 LOOKS_PER_CHECK: Final = 1024
 SHOWN: Final = 20  # tasks that a `DeadlockError` names
@@ -88,10 +89,8 @@ class _Jump(selectors.DefaultSelector):
         if events or (timeout is not None and timeout <= 0):
             return events
         if at_work:
-            events = super().select(THREAD_LIMIT)
-            if not events:
-                raise DeadlockError(f"a thread has worked for {THREAD_LIMIT:g} s of real time")
-            return events
+            self.loop.check_threads()
+            return super().select(THREAD_PAUSE)
         if not self.loop.wake_settled():
             self.loop.advance(timeout)
         return []
@@ -148,9 +147,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def threads_at_work(self) -> bool:
         """Whether a thread does something of which this loop will hear."""
-        return self._jobs > 0 or any(
-            _has_work(getattr(k, "threads", None)) for k in _kernels if k.loop is self
-        )
+        return self._jobs > 0 or any(_has_work(k.threads) for k in _kernels if k.loop is self)
 
     def advance(self, seconds: float | None) -> None:
         """Let time pass up to the next timer, in `seconds`; None: there is none."""
@@ -169,6 +166,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._passed_at = time.monotonic()
         text = f"no virtual time has passed for {SPIN_LIMIT:g} s of real time, something is always"
         raise DeadlockError(f"{text} ready; wait with settle() or sleep(): {self._who_waits()}")
+
+    def check_threads(self) -> None:
+        """Give up on threads that have kept virtual time from passing for long."""
+        if time.monotonic() - self._passed_at >= THREAD_LIMIT:
+            self._passed_at = time.monotonic()
+            raise DeadlockError(f"a thread has worked for {THREAD_LIMIT:g} s of real time")
 
     def wake_settled(self) -> bool:
         """Wake those who wait for a moment in which nothing is ready; False if there are none."""

@@ -283,6 +283,20 @@ def test_work_in_a_thread_is_waited_for_and_takes_no_time() -> None:
     run_virtual(main())
 
 
+def test_a_thread_that_works_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "THREAD_LIMIT", 0.05)
+    gate = threading.Event()
+
+    async def main() -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, gate.wait, 30.0)
+        finally:
+            gate.set()  # so that its thread can end
+
+    with pytest.raises(DeadlockError, match=r"a thread has worked for 0.05 s of real time"):
+        run_virtual(main())
+
+
 class Digger(GenServer[None]):
     """Works in a thread."""
 
