@@ -14,16 +14,19 @@ from actors import Actor, AsyncActor, Mute, raises, started, turns, until
 from threads import BlockingActor, Door, node_threads, run_threads
 
 from noex.runtime.errors import (
+    BadArgumentsError,
     CallTimeoutError,
     InitFailedError,
     InitTimeoutError,
     InvalidOptionError,
     ServerCrashedError,
+    UnknownMethodError,
 )
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import TIMEOUT
 from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop
+from noex.runtime.typed import call, cast
 
 REQUEST = contextvars.ContextVar("request", default="none")
 
@@ -238,6 +241,44 @@ def test_a_coroutine_as_a_reply_is_a_bad_return_value() -> None:
         with pytest.raises(ServerCrashedError, match="await"):
             await ref.call(lambda server, state: (coroutine, state))
         coroutine.close()
+
+    run_threads(main)
+
+
+def test_typed_methods_run_in_a_thread_too() -> None:
+    class Account(GenServer[int]):
+        blocking = True
+
+        def init(self, balance: int) -> int:
+            return balance
+
+        @call
+        def deposit(self, amount: int) -> tuple[int, str]:
+            self.state += amount
+            return self.state, here()
+
+        @cast
+        def reset(self) -> None:
+            self.state = 0
+
+    class Mixed(Account):
+        @call
+        async def deposit(self, amount: int) -> tuple[int, str]:  # type: ignore[override]
+            return amount, ""
+
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Account, 10)
+        balance, thread = await ref.proxy.deposit(5)
+        assert balance == 15 and " blocking " in thread
+        with pytest.raises(BadArgumentsError):
+            await ref.proxy.deposit("too", "many")
+        with pytest.raises(UnknownMethodError):
+            await ref.proxy.withdraw(5)
+        ref.proxy.reset()
+        ref.proxy.deposit.cast(3)
+        assert (await ref.proxy.deposit(1))[0] == 4
+        with pytest.raises(InvalidOptionError, match="deposit is `async def`"):
+            await kernel.start(Mixed, (1,))
 
     run_threads(main)
 
