@@ -410,9 +410,9 @@ def test_a_handler_may_tidy_up_with_the_tools_of_asyncio_while_it_is_cancelled()
                 await w.for_ever()
             finally:
                 async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-                    group.create_task(asyncio.sleep(0.001))
+                    group.create_task(asyncio.sleep(0))
                 with anyio.CancelScope(shield=True), anyio.fail_after(60):
-                    await anyio.sleep(0.001)
+                    await anyio.sleep(0)
                 w.closed.append("tidied")
 
         ref = await started(kernel, Runner)
