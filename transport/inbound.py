@@ -65,6 +65,7 @@ class Inbound:
             ops.DOWN: self._down,
             ops.LINK: self._link,
             ops.UNLINK: self._unlink,
+            ops.UNLINKED: self._unlinked,
             ops.LINK_EXIT: self._link_exit,
             ops.ALIVE: self._alive,
             ops.SYSTEM: self._system,
@@ -226,6 +227,8 @@ class Inbound:
         if process is None:
             self._operations.send_link_exit(peer, op.target, op.ident, NOPROC)
             return
+        if (op.target, op.ident) in peer.unlinking:
+            return  # it crosses our unlink, which undoes it at the other end
         other = self._other(peer, op.ident)
         peer.links.add((process.ref, other))
         self._kernel.add_link(process, other)
@@ -237,6 +240,15 @@ class Inbound:
             peer.links.discard((process.ref, other))
             if process.links is not None:
                 process.links.discard(other)
+        answer = ops.pack_op(ops.UNLINKED, op.ident, op.target)
+        self._operations.signal(peer, answer)
+
+    def _unlinked(self, peer: Peer, op: Op) -> None:
+        key = (op.target, op.ident)
+        if peer.unlinking[key] > 1:
+            peer.unlinking[key] -= 1
+        else:
+            del peer.unlinking[key]
 
     def _link_exit(self, peer: Peer, op: Op) -> None:
         survivor, dead = self._own(op), self._other(peer, op.ident)

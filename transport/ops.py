@@ -16,7 +16,8 @@ MONITOR     serial            monitor id
 DEMONITOR   0                 monitor id
 DOWN        0                 monitor id                    reason
 LINK        serial            sender's serial
-UNLINK      serial            sender's serial
+UNLINK      serial            sender's serial               (answered by UNLINKED)
+UNLINKED    serial            sender's serial
 LINK_EXIT   survivor serial   dead one's serial             reason
 ALIVE       serial            call id                       (answered by REPLY)
 SYSTEM      serial            call id          timeout ms   (operation, *arguments)
@@ -48,6 +49,7 @@ UNLINK: Final = 13
 LINK_EXIT: Final = 14
 ALIVE: Final = 15
 SYSTEM: Final = 16
+UNLINKED: Final = 17
 
 _NAMED: Final = 0x80
 _header = Struct(">BQQI")

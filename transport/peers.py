@@ -6,6 +6,7 @@ ends; then `lose` settles every row once. After that the tables are empty.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.errors import NodeNotReachableError
@@ -24,7 +25,16 @@ Uid = tuple[str, int]
 class Peer:
     """One life of another node."""
 
-    __slots__ = ("calls", "incoming", "links", "monitors", "node_id", "uid", "watched")
+    __slots__ = (
+        "calls",
+        "incoming",
+        "links",
+        "monitors",
+        "node_id",
+        "uid",
+        "unlinking",
+        "watched",
+    )
 
     def __init__(self, uid: Uid) -> None:
         self.uid = uid
@@ -32,6 +42,9 @@ class Peer:
         self.calls: dict[int, LocalCaller] = {}  # ours, waiting for its reply
         self.monitors: dict[int, Monitor] = {}  # ours, on its processes
         self.links: set[tuple[Ref[Any], Ref[Any]]] = set()  # (own process, its process)
+        # Unlinks that were not answered yet, by (own serial, its serial). A link of the peer that
+        # arrives meanwhile was made before it heard of ours: else only we would have it.
+        self.unlinking: Counter[tuple[int, int]] = Counter()
         self.incoming: dict[int, Caller] = {}  # its calls that our processes still owe
         self.watched: dict[int, Process] = {}  # its monitors, on our processes
 
@@ -42,6 +55,7 @@ class Peer:
             len(self.calls)
             + len(self.monitors)
             + len(self.links)
+            + len(self.unlinking)
             + len(self.incoming)
             + len(self.watched)
         )
@@ -59,6 +73,7 @@ class Peer:
                 process.watchers.pop((self.uid, ident), None)
         for monitor in _emptied(self.monitors):
             monitor.fire(NOCONNECTION)
+        self.unlinking.clear()
         links = list(self.links)
         self.links.clear()
         for own, other in links:

@@ -240,6 +240,7 @@ class RemoteOperations:
         peer = self._peer_of(other)
         if peer is not None and (own, other) in peer.links:
             peer.links.discard((own, other))
+            peer.unlinking[own.serial, other.serial] += 1
             self.signal(peer, ops.pack_op(ops.UNLINK, other.serial, own.serial))
 
     def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None:

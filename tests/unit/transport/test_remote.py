@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from random import Random
 
 import pytest
 from mesh import Member, Mesh, mesh_of, until
@@ -558,6 +559,59 @@ async def test_unlink_crossing_the_exit_is_silent(w):
     w.mesh.release(w.far, w.near)
     await until(lambda: w.idle)
     assert await w.here.call("alive") == "alive"
+
+
+@world
+async def test_case_157_an_unlink_that_crosses_a_link_leaves_no_half_link(w):
+    """Both are linked; one takes the link back while the other makes it again."""
+    await w.here.call(("link", w.target))
+    await until(lambda: w.far.open_rows == 1)
+    for direction in ((w.near, w.far), (w.far, w.near)):
+        w.mesh.hold(*direction)
+    w.near.kernel.unlink(w.here.process, w.target)
+    w.far.kernel.link(w.there.process, w.far.elsewhere(w.here))
+    for direction in ((w.near, w.far), (w.far, w.near)):
+        w.mesh.release(*direction)
+    await until(lambda: w.idle or w.near.open_rows == w.far.open_rows == 1)
+    await settled(w)
+    assert bool(w.here.process.links) == bool(w.there.process.links)
+
+
+async def settled(w):
+    """Until nothing is on its way."""
+    posted = None
+    while posted != w.mesh.posted:
+        posted = w.mesh.posted
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@world
+async def test_case_157_links_and_unlinks_from_both_sides_at_once(w):
+    """However they cross: in the end both have the link, or none has it, and a death tells."""
+    random = Random(157)
+    for _ in range(1500):
+        near = await w.near.kernel.start(Server, (True,))
+        far = await w.far.kernel.start(Server, (True,))
+        sides = (
+            (w.near.kernel, near.process, w.near.elsewhere(far)),
+            (w.far.kernel, far.process, w.far.elsewhere(near)),
+        )
+        for _ in range(random.randint(2, 8)):
+            kernel, process, other = random.choice(sides)
+            random.choice((kernel.link, kernel.unlink))(process, other)
+            for _ in range(random.choice((0, 0, 1, 2, 3))):
+                await asyncio.sleep(0)
+        await settled(w)
+        linked = bool(near.process.links)
+        assert linked == bool(far.process.links)
+        assert w.near.open_rows == w.far.open_rows == linked
+        heard = w.server(far).heard
+        near.exit("kill")
+        await settled(w)
+        assert heard == ([Exit(sides[1][2], "killed")] if linked else [])
+        assert not far.process.links
+        far.exit("kill")
 
 
 # ---------------------------------------------------------------------- a life ends
