@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from actors import Gate, run, until
+from actors import Gate, run, turns, until
 
 from noex.runtime.errors import (
     BadArgumentsError,
@@ -409,6 +409,27 @@ def test_arguments_that_do_not_fit_are_the_callers_mistake(
             await ref.proxy.add_later(1, 2)
         ref.proxy.note_later()
         assert await ref.proxy.add(1) == 2
+
+    run(main)
+
+
+def test_calls_that_were_refused_leave_nothing_behind() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel)
+        gate = Gate()
+        waiting = asyncio.create_task(ref.proxy.run(lambda _: gate.passage()))
+        await gate.reached.wait()  # from here on they go through the mailbox
+        queued = [asyncio.create_task(each) for each in (ref.proxy.sub(), ref.proxy.add())]
+        await turns()
+        gate.opened.set()
+        await waiting
+        found = await asyncio.gather(*queued, return_exceptions=True)
+        assert [type(error) for error in found] == [UnknownMethodError, BadArgumentsError]
+        for refused in (ref.proxy.sub, ref.proxy.add):  # and these in the turn of the caller
+            with pytest.raises(NoexError):
+                await refused()
+        assert not ref.process.open_calls
+        assert await ref.proxy.add(1) == 1
 
     run(main)
 
