@@ -83,8 +83,8 @@ class GenServer(Generic[S]):
     A `def` callback that blocks holds up the whole node. With ``blocking = True`` on the class its
     callbacks run in a thread, all of them `def`, with the same rules. There, everything on `self`,
     what `self` and refs return, and ``cast``, ``send`` and ``exit`` of refs may be used; all that
-    is awaited goes through `run`. What else noex has is for the thread of the loop: use it in a
-    coroutine, and `run` that.
+    is awaited goes through `run`. So does what else noex has, such as a registry: that is for the
+    thread of the loop.
 
     ``mailbox = Mailbox(1000)`` on the class bounds how many messages may wait for it.
 
