@@ -249,9 +249,12 @@ class GenServer(Generic[S]):
 
         The reason ``"normal"`` is ignored by the other one; any other reason ends it, unless it
         traps exits. There is at most one link between two processes. A dead `ref` answers with the
-        signal ``"noproc"``.
+        signal ``"noproc"``. A name is looked up now; one on another node cannot be linked to.
         """
         check_ref(ref)
+        if ref.is_name and not ref.is_local:
+            legal = "a process: whom a name on another node means is not known here"
+            raise InvalidOptionError("ref", ref, legal)
         self._refuse_the_dead()
         if is_foreign(self.kernel):
             on_loop(self.kernel, self.link, ref)

@@ -439,6 +439,8 @@ class Kernel:
         other = self.find(ref)
         if other is not None and other.links is not None:
             other.links.discard(process.ref)
+            if process.links is not None:  # `ref` may have been a name
+                process.links.discard(other.ref)
 
     def add_link(self, process: Process, ref: Ref[Any]) -> None:
         """One half of a link."""

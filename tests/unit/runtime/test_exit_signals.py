@@ -20,6 +20,7 @@ from actors import (
     until,
 )
 
+from noex.runtime.errors import InvalidOptionError, ServerCrashedError
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import Down, Exit
 from noex.runtime.returns import Stop
@@ -531,5 +532,32 @@ def test_a_monitor_that_is_told_twice_tells_once() -> None:
         await target.stop()
         await turns()
         assert seen == [Down(monitor, target, "first")] and await outside.wait() == "first"
+
+    run(main)
+
+
+def test_a_link_by_name_is_undone_by_name() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Actor, trap=True)
+        other = await started(kernel, Actor, options={"name": "it"})
+        name = kernel.named_ref("it")
+        await ref.call(lambda server, state: (server.link(name), state))
+        assert ref.process.links == {other} and other.process.links == {ref}
+        await ref.call(lambda server, state: (server.unlink(name), state))
+        assert not ref.process.links and not other.process.links
+
+    run(main)
+
+
+def test_a_name_on_another_node_is_no_process_to_be_linked_with() -> None:
+    """Whom it means is known there alone, and one of two would not know with whom it is linked."""
+
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Actor)
+        name = kernel.named_ref("it", "b@127.0.0.1:1")
+        with pytest.raises(ServerCrashedError) as caught:
+            await ref.call(lambda server, state: (server.link(name), state))
+        assert isinstance(caught.value.reason, InvalidOptionError)
+        assert "'it' at b@127.0.0.1:1" in str(caught.value.reason)
 
     run(main)
