@@ -383,6 +383,18 @@ async def test_case_154_a_reason_that_has_travelled_is_still_the_one_that_was_as
 
 
 @world
+async def test_case_154_a_stop_whose_node_is_lost_meanwhile_says_so(w):
+    w.mesh.hold(w.near, w.far)
+    stop = asyncio.create_task(w.target.stop())
+    await asyncio.sleep(0)
+    w.mesh.part(w.near, w.far)
+    with pytest.raises(NodeNotReachableError):
+        await asyncio.wait_for(stop, 2.0)
+    w.mesh.release(w.near, w.far)
+    assert await w.there.is_alive()
+
+
+@world
 async def test_exit_signals_follow_the_local_rules(w):
     trapping = await w.far.kernel.start(Server, (True,))
     far_trapping = w.near.elsewhere(trapping)
