@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -36,8 +37,10 @@ from noex.runtime.genserver import GenServer
 from noex.runtime.info import ProcessInfo
 from noex.runtime.kernel import Kernel
 from noex.runtime.messages import TIMEOUT, Exit
+from noex.runtime.ref import Ref
 from noex.runtime.returns import NoReply, Reply, Stop
 from noex.runtime.tracing import TraceEvent
+from noex.runtime.typed import MethodCall, call, cast
 
 BOTH = pytest.mark.parametrize("cls", [Actor, AsyncActor])
 
@@ -897,5 +900,102 @@ def test_others_of_the_same_class_are_not_traced() -> None:
         await other.call("a")
         assert told == []
         assert other.process is not None and other.process.callbacks.handlers is None
+
+    run(main)
+
+
+# ---------------------------------------------------------------------- other kinds of handlers
+
+
+class InThreads(Actor):
+    """Its handlers run in a thread."""
+
+    blocking = True
+
+
+class Account(GenServer[int]):
+    """Its methods are reached through `ref.proxy`."""
+
+    def init(self) -> int:
+        return 0
+
+    @call
+    def add(self, amount: int) -> int:
+        self.state += amount
+        return self.state
+
+    @call
+    async def later(self, gate: Gate) -> int:
+        await gate.passage()
+        return self.state
+
+    @cast
+    def reset(self) -> None:
+        self.state = 0
+
+
+def test_a_process_whose_handlers_run_in_threads_is_asked_like_any_other() -> None:
+    async def main(kernel: Kernel) -> None:
+        seen: list[Any] = []
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay(_server: Any, _state: Any) -> None:
+            entered.set()
+            leave.wait(5.0)
+
+        ref = await started(kernel, InThreads, seen=seen)
+        told: list[TraceEvent] = []
+        ref.cast(stay)
+        await until(entered.is_set)
+        info = await ref.info()
+        assert (info.status, info.current_handler) == ("running", "handle_cast")
+        suspended = asyncio.ensure_future(ref.suspend())
+        await ref.trace(told.append)
+        await turns()
+        assert not suspended.done()
+        leave.set()
+        await suspended
+        ref.cast("later")
+        await turns()
+        assert seen == [] and (await ref.get_state())["seen"] is seen
+        assert (await ref.info()).status == "suspended"
+        await ref.resume()
+        assert await ref.call("c") == "c"
+        assert seen == ["later", "c"]
+        assert events(told) == [
+            ("in", "cast", "later"),
+            ("in", "call", "c"),
+            ("out", "call", "c"),
+        ]
+        await ref.suspend()
+        await ref.stop()
+
+    run(main)
+
+
+def test_methods_are_traced_and_shown_by_their_names() -> None:
+    async def main(kernel: Kernel) -> None:
+        told: list[TraceEvent] = []
+        gate = Gate()
+        ref: Ref[Account] = await started(kernel, Account)
+        await ref.trace(told.append)
+        assert await ref.proxy.add(5) == 5
+        ref.proxy.reset()
+        later = asyncio.ensure_future(ref.proxy.later(gate))
+        await gate.reached.wait()
+        info = await ref.info()
+        assert info.current_handler == "later" and info.is_traced
+        assert info.current_message is not None and "Gate" in info.current_message
+        gate.opened.set()
+        assert await later == 0
+        assert events(told) == [
+            ("in", "call", MethodCall("add", (5,), {})),
+            ("out", "call", 5),
+            ("in", "cast", MethodCall("reset", (), {})),
+            ("in", "call", MethodCall("later", (gate,), {})),
+            ("out", "call", 0),
+        ]
+        await ref.trace(False)
+        assert await ref.proxy.add(1) == 1
 
     run(main)
