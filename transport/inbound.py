@@ -21,6 +21,7 @@ from noex.runtime.log import Throttle
 from noex.runtime.methods import refusal
 from noex.runtime.process import Process
 from noex.runtime.reasons import NOPROC
+from noex.runtime.reports import report_dead_letter
 from noex.runtime.typed import MethodCall
 from noex.transport import ops
 from noex.transport.ops import Op
@@ -184,6 +185,7 @@ class Inbound:
         process = self._find(op)
         if process is None:
             self._kernel.dead_letters += 1
+            report_dead_letter(self._kernel, self._own(op), kind, f"<{len(op.body)} bytes>")
             return
         message = self._decode(op.body)
         if type(message) is MethodCall and process.callbacks.methods is None:

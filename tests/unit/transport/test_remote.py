@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from random import Random
 
@@ -352,6 +353,24 @@ async def test_refs_of_an_ended_life_of_this_node_travel_as_of_the_present_one(w
     fresh = w.near.kernel.ref_for(w.there.node_id, 9, w.there.serial)
     assert await fresh.call("hello") == "hello"
     assert await probe.call("hello") == "hello"
+
+
+def test_a_dead_letter_from_another_node_is_counted_and_told(caplog):
+    @world
+    async def main(w):
+        await w.there.stop()
+        count = w.far.kernel.dead_letters
+        w.target.cast("late")
+        w.target.send("late")
+        await until(lambda: w.far.kernel.dead_letters == count + 2)
+        told = [r.noex for r in caplog.records if r.getMessage().startswith("dead_letter")]
+        assert [event["kind"] for event in told] == ["cast", "info"]
+        assert {event["node"] for event in told} == {w.far.kernel.node_id}
+        assert all("#1 at far@127.0.0.1:1" in event["ref"] for event in told)
+        assert all("bytes" in event["message"] for event in told)
+
+    with caplog.at_level(logging.DEBUG, "noex"):
+        main()
 
 
 # ---------------------------------------------------------------------- life and death
