@@ -31,6 +31,8 @@ async def shutdown(kernel: Kernel, reason: Any, timeout: float) -> None:
             await _end(kernel, process, reason, end)
     for process in reversed(list(kernel.processes.values())):
         await _end(kernel, process, reason, end)
+    for worker in kernel.workers.close():
+        kernel.see_off(worker)
     if kernel.leaving:
         await asyncio.wait(kernel.leaving, timeout=kernel.kill_grace)
     kernel.closed = "it was stopped"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from noex.runtime import exits, outcome
 from noex.runtime.awaitables import PLAIN, is_awaitable
 from noex.runtime.calls import LocalCaller
-from noex.runtime.current import NOBODY, task_caller
+from noex.runtime.current import NOBODY, handler_process, task_caller
 from noex.runtime.process import INLINE
 from noex.runtime.returns import UNCHANGED
 from noex.runtime.states import CALL, CAST, IDLE, QUEUED, RUNNING, Item
@@ -169,7 +169,15 @@ def call_inline(process: Process, message: Any) -> Any:
         else:
             process.status = IDLE
         return result[0]
-    return context.run(_conclude_inline, process, message, result)
+    # A coroutine may begin at once, and call whoever has called.
+    handler = handler_process()
+    if handler is None:
+        return context.run(_conclude_inline, process, message, result)
+    handler.waiting_on = process
+    try:
+        return context.run(_conclude_inline, process, message, result)
+    finally:
+        handler.waiting_on = None
 
 
 def _conclude_inline(process: Process, message: Any, result: Any) -> OpenReply:
@@ -189,7 +197,8 @@ def start_worker(process: Process, item: Item, handler: Coroutine[Any, Any, Any]
         handler.close()
         exits.doom_fulfilled(process)
         return
-    process.run_as_worker(_work(process, item, handler), handler, exits.worker_ended)
+    work = _work(process, item, handler)
+    process.kernel.workers.begin(process, work, handler, exits.worker_ended)
 
 
 async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any]) -> None:

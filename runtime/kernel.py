@@ -37,6 +37,7 @@ from noex.runtime.ref import Ref
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.scheduler import Scheduler
 from noex.runtime.turns import turns_of
+from noex.runtime.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -92,6 +93,7 @@ class Kernel:
         self.on_interrupt: Callable[[BaseException], None] | None = None
         self.log = get_logger(node=node_id)
         self.scheduler = Scheduler(self.loop, self.clock.spent)
+        self.workers = Workers(self.loop)
         self.turns = turns_of(self.loop, self.clock.spent)
         self.alarm = Alarm(self.loop)
         self.processes: dict[int, Process] = {}

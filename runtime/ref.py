@@ -146,6 +146,8 @@ class Ref(Generic[G_co]):
             reply = call_inline(process, message)
             if type(reply) is not OpenReply:
                 return reply
+            if reply.caller.future.done():
+                return reply.caller.future.result()
             return await kernel.await_reply(reply.caller, timeout)
         return await kernel.call(self, message, timeout)
 
