@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     Ended = Callable[[Process, Coroutine[Any, Any, Any], asyncio.Task[Any]], None]
 
+DEEPEST: Final = 16  # handlers that begin within each other, on one stack
 SPARE: Final = 16  # tasks that lie ready in a node, at most
 TRUST: Final = 8  # handlers that may wait before their class is taken for one that waits
 DISTRUST: Final = -256  # handlers of such a class until it is tried again
@@ -100,11 +101,12 @@ async def _fail(error: BaseException) -> None:
 class Workers:
     """The tasks that lie ready in one node."""
 
-    __slots__ = ("_coming", "_loop", "_spare")
+    __slots__ = ("_coming", "_depth", "_loop", "_spare")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._spare: list[Worker] = []
+        self._depth = 0
         self._coming = 0  # tasks that were made and do not lie ready yet
 
     def begin(
@@ -139,6 +141,8 @@ class Workers:
     def _take(self, process: Process) -> Worker | None:
         """A worker that lies ready, if it is worth it."""
         callbacks = process.callbacks
+        if self._depth >= DEEPEST:  # A calls B calls C ...: the stack has an end
+            return None
         if callbacks.trust <= 0:
             if callbacks.trust == 0:
                 callbacks.trust = DISTRUST
@@ -159,9 +163,11 @@ class Workers:
         if outer is not None:
             _leave_task(loop, outer)
         _enter_task(loop, worker)
+        self._depth += 1
         try:
             return work.send(None)
         finally:
+            self._depth -= 1
             _leave_task(loop, worker)
             if outer is not None:
                 _enter_task(loop, outer)

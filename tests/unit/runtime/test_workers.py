@@ -410,3 +410,25 @@ def test_where_a_task_stands_can_be_seen() -> None:
         await call
 
     run(main)
+
+
+def test_a_long_chain_of_calls_does_not_pile_up_on_one_stack() -> None:
+    class Link(GenServer[Any]):
+        def init(self, following: Any) -> Any:
+            return following
+
+        async def handle_call(self, message: int, state: Any) -> Any:
+            if state is None:
+                return message, state
+            return await state.call(message + 1), state
+
+    async def main(kernel: Kernel) -> None:
+        await prepared(kernel, SPARE)
+        ref = None
+        for _ in range(1000):
+            ref = await started(kernel, Link, ref)
+        assert ref is not None
+        for _ in range(3):
+            assert await ref.call(1) == 1000
+
+    run(main)
