@@ -19,7 +19,7 @@ import httpx
 import pytest
 from actors import run, started, until
 from http_server import HttpServer
-from waits import Runner
+from waits import Runner, at_once, started_warm
 
 from noex.runtime.kernel import Kernel
 
@@ -393,7 +393,7 @@ FEATURES = [
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.__name__)
-@pytest.mark.parametrize("how", ["call", "queued call", "cast", "init"])
+@pytest.mark.parametrize("how", ["call", "call at once", "queued call", "cast", "init"])
 def test_it_works_in_a_handler_as_it_does_elsewhere(feature: Any, how: str) -> None:
     class Begins(Runner):
         async def init(self, **state: Any) -> dict[str, Any]:
@@ -406,6 +406,9 @@ def test_it_works_in_a_handler_as_it_does_elsewhere(feature: Any, how: str) -> N
         ref = await started(kernel, Begins if how == "init" else Runner)
         if how == "call":
             await ref.call(feature)
+        elif how == "call at once":
+            ref = await started_warm(kernel)
+            await ref.call(at_once(feature))
         elif how == "queued call":
             both = [asyncio.create_task(ref.call(feature)) for _ in range(2)]
             await asyncio.gather(*both)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from actors import run, started, until
 from http_server import HttpServer
-from waits import Runner
+from waits import Runner, at_once, started_warm
 
 from noex.runtime.errors import CallTimeoutError, ServerCrashedError
 from noex.runtime.kernel import Kernel
@@ -312,12 +312,19 @@ WAITS: dict[Any, set[str]] = {
 
 @pytest.mark.parametrize("what", WAITS, ids=lambda what: what.__name__)
 @pytest.mark.parametrize("how", ["exit", "kill", "shutdown"])
-def test_what_a_handler_awaits_is_cancelled_with_its_process(what: Any, how: str) -> None:
+@pytest.mark.parametrize("begins", ["at once", "later"])
+def test_what_a_handler_awaits_is_cancelled_with_its_process(
+    what: Any, how: str, begins: str
+) -> None:
     async def main(kernel: Kernel) -> None:
         async with HttpServer() as http:
             w = Waits(http)
-            ref = await started(kernel, Runner)
-            call = asyncio.create_task(ref.call(lambda _server: what(w), timeout=None))
+            message = lambda _server: what(w)  # noqa: E731
+            if begins == "at once":
+                ref, message = await started_warm(kernel), at_once(message)
+            else:
+                ref = await started(kernel, Runner)
+            call = asyncio.create_task(ref.call(message, timeout=None))
             await until(lambda: w.waiting or call.done())
             assert not call.done(), call
             if what in (httpx_client, aiohttp_client, a_stream):
@@ -342,6 +349,31 @@ def test_what_a_handler_awaits_is_cancelled_with_its_process(what: Any, how: str
             assert not w.lock.locked() and not w.condition.locked()
             await until(lambda: http.waiting == 0)
             assert all(process.returncode is not None for process in w.processes)
+
+    run(main, kill_grace=5.0)
+
+
+SOON = [sleep, timeout, a_future, shield, to_get_a_lock, a_semaphore, a_queue, a_condition]
+SOON += [a_generator_that_is_not_advanced, context_managers, anyio_scopes]
+
+
+@pytest.mark.parametrize("what", SOON, ids=lambda what: what.__name__)
+@pytest.mark.parametrize("how", ["exit", "kill", "twice"])
+def test_a_handler_that_has_only_just_begun_is_cancelled_too(what: Any, how: str) -> None:
+    # It has made its first step in the turn of its caller, and its task has made none.
+    async def main(kernel: Kernel) -> None:
+        w = Waits(HttpServer())
+        ref = await started_warm(kernel)
+        call = asyncio.create_task(ref.call(at_once(lambda _server: what(w))))
+        await asyncio.sleep(0)
+        assert w.waiting and ref.process is not None
+        for reason in {"exit": ["boom"], "kill": ["kill"], "twice": ["boom", "kill"]}[how]:
+            ref.exit(reason)
+        with pytest.raises(ServerCrashedError):
+            await call
+        assert await ref.wait(5.0) == "noproc"
+        assert set(w.closed) == WAITS[what] and not kernel.zombies
+        assert all(task.done() for task in w.tasks)
 
     run(main, kill_grace=5.0)
 
