@@ -1,5 +1,5 @@
-"""One GenServer against a simple model: messages, system messages, timeouts and ends, in any order
-(cases 131, 133, 139, 140, 142, 148).
+"""One GenServer against a simple model: messages, system messages, timeouts and ends, in any order,
+with a bounded mailbox or without (cases 131, 133, 139, 140, 142, 148).
 
 Links and monitors between many are in test_signals_model.py. Here the rules put things into the
 mailbox without giving the loop a turn, so that they meet there; `settle` lets the process work, and
@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from noex.runtime import states, system
 from noex.runtime.calls import LocalCaller
-from noex.runtime.errors import NoProcessError, ServerCrashedError
+from noex.runtime.errors import NoProcessError, OverloadedError, ServerCrashedError
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
+from noex.runtime.mailboxes import Mailbox
 from noex.runtime.messages import TIMEOUT, Exit
 from noex.runtime.returns import NoReply, Reply, Stop
 from noex.testing.virtual import VirtualLoop
@@ -111,8 +112,9 @@ class TidyAsync(Async):
 class Model:
     """A process, as SEMANTICS has it: one message at a time, and what follows from each."""
 
-    def __init__(self, tidy: bool, traps: bool) -> None:
-        self.tidy, self.traps = tidy, traps
+    def __init__(self, tidy: bool, traps: bool, bound: Mailbox | None) -> None:
+        self.tidy, self.traps, self.bound = tidy, traps, bound
+        self.dropped = 0
         self.alive = True
         self.suspended = False
         self.state: State = ()
@@ -126,11 +128,26 @@ class Model:
 
     # what arrives
 
-    def post(self, kind: str, message: Any, ident: int | None = None) -> None:
-        if self.alive:
-            self.mailbox.append((kind, message, ident))
-        elif ident is not None:
-            self.answers[ident] = "noproc"
+    def post(self, kind: str, message: Any, ident: int | None = None) -> bool:
+        item = (kind, message, ident)
+        if not self.alive:
+            if ident is not None:
+                self.answers[ident] = "noproc"
+            return False
+        others = [item for item in self.mailbox if is_of_others(item)]
+        if self.bound is not None and is_of_others(item) and len(others) >= self.bound.limit:
+            self.dropped += 1
+            if self.bound.policy != "drop_old":
+                self.overload(ident)
+                return False
+            self.mailbox.remove(others[0])
+            self.overload(others[0][2])
+        self.mailbox.append(item)
+        return True
+
+    def overload(self, ident: int | None) -> None:
+        if ident is not None:
+            self.answers[ident] = "overloaded"
 
     def ask(self, operation: Any, ident: int) -> None:
         if self.alive and (self.suspended or not self.mailbox):
@@ -255,11 +272,20 @@ class Model:
         self.kept.clear()
 
 
+def is_of_others(item: tuple[str, Any, int | None]) -> bool:
+    """Whether it counts against a bound: it is nothing that the system has sent."""
+    kind, message, _ = item
+    return kind in ("call", "cast", "info") and type(message) is tuple
+
+
 def by_class(reason: Any) -> Any:
     return type(reason) if isinstance(reason, Boom) else reason
 
 
 CLASSES = st.sampled_from([Plain, Async, Tidy, TidyAsync])
+BOUNDS = st.sampled_from(
+    [None, None, Mailbox(1), Mailbox(2, "drop_new"), Mailbox(2, "drop_old"), Mailbox(1, "drop_old")]
+)
 MESSAGES = st.one_of(
     st.tuples(st.sampled_from(["note", "answer", "continue"]), st.integers(0, 9)),
     st.tuples(st.just("continue"), st.tuples(st.just("timeout"), st.sampled_from([0, *TIMES]))),
@@ -288,35 +314,33 @@ class GenServerMachine(RuleBasedStateMachine):
     def run(self, work: Any) -> Any:
         return self.loop.run_until_complete(work)
 
-    @initialize(cls=CLASSES, traps=st.booleans())
-    def start(self, cls: type[Plain], traps: bool) -> None:
+    @initialize(cls=CLASSES, traps=st.booleans(), bound=BOUNDS)
+    def start(self, cls: type[Plain], traps: bool, bound: Mailbox | None) -> None:
         self.callers.clear()
         self.ends.clear()
-        self.ref: Any = self.run(self.kernel.start(cls, (traps, self.ends)))
+        self.ref: Any = self.run(self.kernel.start(cls, (traps, self.ends), mailbox=bound))
         self.process = self.ref.process
-        self.model = Model(cls in (Tidy, TidyAsync), traps)
+        self.model = Model(cls in (Tidy, TidyAsync), traps, bound)
 
     @precondition(lambda self: not self.model.alive)
-    @rule(cls=CLASSES, traps=st.booleans())
-    def start_again(self, cls: type[Plain], traps: bool) -> None:
+    @rule(cls=CLASSES, traps=st.booleans(), bound=BOUNDS)
+    def start_again(self, cls: type[Plain], traps: bool, bound: Mailbox | None) -> None:
         self.settle()
         self.the_two_agree()
-        self.start(cls, traps)
+        self.start(cls, traps, bound)
 
     # into the mailbox
 
     @alive
     @rule(message=MESSAGES)
     def cast(self, message: Any) -> None:
-        assert self.ref.cast(message) is self.model.alive
-        self.model.post("cast", message)
+        assert self.ref.cast(message) is self.model.post("cast", message)
         self.settled = False
 
     @alive
     @rule(message=MESSAGES)
     def send(self, message: Any) -> None:
-        assert self.ref.send(message) is self.model.alive
-        self.model.post("info", message)
+        assert self.ref.send(message) is self.model.post("info", message)
         self.settled = False
 
     @alive
@@ -457,6 +481,7 @@ class GenServerMachine(RuleBasedStateMachine):
     def they_rest_alike(self) -> None:
         process, model = self.process, self.model
         assert process.state == model.state
+        assert process.dropped == model.dropped
         resting = states.SUSPENDED if model.suspended else states.IDLE
         assert (process.status, process.worker) == (resting, None)
         assert len(process.mailbox or ()) == len(model.mailbox)
@@ -471,6 +496,8 @@ class GenServerMachine(RuleBasedStateMachine):
                 return future.result()
             case NoProcessError():
                 return "noproc"
+            case OverloadedError():
+                return "overloaded"
             case ServerCrashedError(reason=reason):  # type: ignore[misc]
                 return ("crashed", by_class(reason))
         raise AssertionError(future)
