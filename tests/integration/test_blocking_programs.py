@@ -125,6 +125,7 @@ with noex.blocking(Node()) as node:
                 node.members()
         except KeyboardInterrupt:
             armed = False
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # some are still under way
     ended.set()
     thread.join(30)
     say(f"alive {worker.call('alive')} {len(node._thread.jobs)}")
