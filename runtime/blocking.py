@@ -96,7 +96,11 @@ class Job:
     def submit(self) -> None:
         """Have it run, as soon as a thread is free."""
         self._process.job = self
-        self._threads.submit(self)
+        try:
+            self._threads.submit(self)
+        except RuntimeError:
+            self._process.job = None
+            raise
 
     def cancel(self) -> bool:
         """Cancel what the handler waits for. Whether no thread has it, so that it is over."""

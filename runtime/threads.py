@@ -60,10 +60,14 @@ class Threads:
     # ------------------------------------------------------------------ on the loop
 
     def submit(self, work: Work) -> None:
-        """Have `work` done."""
+        """Have `work` done. Raises RuntimeError if not even one thread can be made."""
         with self._changed:
             self._line.append(work)
-            self._staff()
+            try:
+                self._staff()
+            except RuntimeError:  # the machine has no thread left, and this node has none at all
+                self._line.pop()
+                raise
             waits = len(self._line) > self._idle
         if waits and self._watched is None:
             self._watch(work, LONG_WAIT)
@@ -124,8 +128,13 @@ class Threads:
             self._made += 1
             name = f"noex {self._kernel.node_id} blocking {self._made}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._threads:
+                    raise
+            else:  # it waits for the lock
+                self._threads.add(thread)
 
     def _serve(self) -> None:
         work = self._next()

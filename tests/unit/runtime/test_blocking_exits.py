@@ -17,6 +17,7 @@ from actors import Actor, started, turns, until
 from threads import BlockingActor, Door, node_threads, run_threads
 
 from noex.runtime.errors import (
+    InitFailedError,
     NodeStoppedError,
     NoProcessError,
     ProcessKilledError,
@@ -347,6 +348,35 @@ def test_a_thread_that_never_returns_keeps_no_program_from_ending(end: str) -> N
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), end]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
+
+
+def test_a_machine_that_has_no_thread_left(monkeypatch: Any) -> None:
+    async def main(kernel: Kernel) -> None:
+        begin = threading.Thread.start
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(InitFailedError) as failed:
+            await kernel.start(BlockingActor)
+        assert isinstance(failed.value.__cause__, RuntimeError)
+        monkeypatch.setattr(threading.Thread, "start", begin)
+        first, second = await started(kernel, BlockingActor), await started(kernel, BlockingActor)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        threads = len(node_threads())
+        # The threads that there are do the work of those that there should be.
+        doors = [Door() for _ in range(2)]
+        calls = [
+            asyncio.create_task(ref.call(lambda _s, state, d=door: (d.pass_through() and 1, state)))
+            for ref, door in zip((first, second), doors, strict=True)
+        ]
+        for door in doors:
+            door.opened.set()
+        assert await asyncio.gather(*calls) == [1, 1] and len(node_threads()) == threads
+        monkeypatch.setattr(threading.Thread, "start", begin)
+
+    run_threads(main)
 
 
 def test_a_line_for_threads_that_does_not_move_is_logged(caplog: Any, monkeypatch: Any) -> None:
