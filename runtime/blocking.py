@@ -140,7 +140,9 @@ class Job:
             else:
                 settle(outcome, *task.result())
 
-        process.runner = process.kernel.loop.create_task(_outcome(awaitable), context=context)
+        loop = process.kernel.loop
+        # Not by the loop's task factory, which may know of no contexts (see `run_as_worker`).
+        process.runner = asyncio.Task(_outcome(awaitable), loop=loop, context=context)
         process.runner.add_done_callback(ended)
 
 

@@ -233,7 +233,9 @@ class Process:
     ) -> None:
         """Make a Task for `work`, which awaits `handler`, the worker. Whatever becomes of it,
         `ended` hears of it (a task that is cancelled before its first step runs no `finally`)."""
-        self.worker = self.kernel.loop.create_task(work, context=self.context)
+        # Not by the loop's task factory: one that begins tasks at once would enter this context a
+        # second time, and others know of no contexts.
+        self.worker = asyncio.Task(work, loop=self.kernel.loop, context=self.context)
         self.worker.add_done_callback(partial(ended, self, handler))
 
     # ------------------------------------------------------------------ who is who

@@ -49,7 +49,11 @@ class Worker(asyncio.Task[None]):
     def is_untouched(self) -> bool:
         """Whether it may lie ready again."""
         parked = self.parked
-        return parked is not None and not parked.done() and self.cancelling() == 0
+        if parked is None or parked.done() or self.cancelling():
+            return False
+        # Who asked to hear of the end of this task meant that of the handler. The task waits for
+        # `parked`, and has no callbacks of its own.
+        return not self._callbacks  # type: ignore[attr-defined]
 
     def adopt(self, work: Coroutine[Any, Any, Any], waits_for: Any, context: Context) -> None:
         """Go on with `work`, which waits for `waits_for`."""
@@ -59,16 +63,18 @@ class Worker(asyncio.Task[None]):
         if not self.parked.done():
             self.parked.set_result(None)
 
-    def steps(self, cancelled: bool) -> Generator[Any, Any, None]:
+    def steps(self, cancelled: asyncio.CancelledError | None) -> Generator[Any, Any, None]:
         """The other steps of the work, in its own context."""
         work, run, waits_for = self.work, self._context.run, self._waits_for
         assert work is not None
         self._waits_for = None
         try:
-            if cancelled and (waits_for is None or not waits_for.cancel()):
+            if cancelled is not None and (
+                waits_for is None or not waits_for.cancel(*cancelled.args)
+            ):
                 if waits_for is not None:
                     waits_for._asyncio_future_blocking = False  # nobody will wait for it
-                waits_for = run(work.throw, asyncio.CancelledError())
+                waits_for = run(work.throw, cancelled)
             while True:
                 try:
                     value = yield waits_for
@@ -87,7 +93,7 @@ class Worker(asyncio.Task[None]):
 class _Steps:
     __slots__ = ("_cancelled", "_worker")
 
-    def __init__(self, worker: Worker, cancelled: bool) -> None:
+    def __init__(self, worker: Worker, cancelled: asyncio.CancelledError | None) -> None:
         self._worker, self._cancelled = worker, cancelled
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -107,7 +113,7 @@ class Workers:
         self._loop = loop
         self._spare: list[Worker] = []
         self._depth = 0
-        self._coming = 0  # tasks that were made and do not lie ready yet
+        self._coming: Worker | None = None  # was made, and does not lie ready yet
 
     def begin(
         self,
@@ -187,30 +193,32 @@ class Workers:
         process.kernel.see_off(worker)
 
     def _make(self) -> None:
-        if self._coming:
+        if self._coming is not None and not self._coming.done():  # else it was cancelled
             return
-        self._coming += 1
         place: list[Worker] = []
         worker = Worker(self._lie_ready(place), loop=self._loop, name="noex worker")
+        self._coming = worker
         place.append(worker)
 
     async def _lie_ready(self, place: list[Worker]) -> None:
-        self._coming -= 1
+        self._coming = None
         worker = place[0]
         worker.parked = self._loop.create_future()
         self._spare.append(worker)
         try:
             await worker.parked
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if worker.work is None:
                 raise
-            await _Steps(worker, cancelled=True)
+            await _Steps(worker, error)
         else:
-            await _Steps(worker, cancelled=False)
+            await _Steps(worker, None)
 
     def close(self) -> list[Worker]:
         """End those that lie ready. Returns them, to be waited for."""
         spare, self._spare = self._spare, []
+        if self._coming is not None and not self._coming.done():
+            spare.append(self._coming)
         for worker in spare:
             worker.cancel()
         return spare

@@ -432,3 +432,62 @@ def test_a_long_chain_of_calls_does_not_pile_up_on_one_stack() -> None:
             assert await ref.call(1) == 1000
 
     run(main)
+
+
+def test_who_wants_to_hear_of_the_end_of_the_task_hears_of_the_handlers() -> None:
+    # The spare task lay ready again, and told nobody before the node ended.
+    async def main(kernel: Kernel) -> None:
+        ref = await prepared(kernel)
+        ended: list[Any] = []
+
+        async def ask_to_hear(_server: Any) -> None:
+            task = asyncio.current_task()
+            assert isinstance(task, Worker)
+            task.add_done_callback(ended.append)
+
+        await ref.call(ask_to_hear)
+        await until(lambda: ended)
+        assert ended[0].done()
+
+    run(main)
+
+
+def test_a_task_that_was_cancelled_before_it_lay_ready_is_replaced() -> None:
+    # It was waited for, for ever, and no handler began at once any more.
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Doing)
+        kernel.workers._make()
+        for task in spare_tasks():
+            task.cancel()
+        await until(lambda: not spare_tasks())
+        await ref.call(nothing)
+        await until(spare_tasks)
+
+    run(main)
+
+
+def test_a_task_that_does_not_lie_ready_yet_ends_with_the_node() -> None:
+    async def main(kernel: Kernel) -> None:
+        kernel.workers._make()  # `run` looks for tasks that are left, and gives them no turn
+
+    run(main)
+
+
+def test_the_message_of_a_cancellation_reaches_the_handler() -> None:
+    # anyio knows its own cancellations by it.
+    async def main(kernel: Kernel) -> None:
+        ref = await prepared(kernel)
+
+        async def cancelled(_server: Any) -> Any:
+            task = asyncio.current_task()
+            assert isinstance(task, Worker)
+            task.cancel("because")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                task.uncancel()
+                return error.args
+
+        assert await ref.call(cancelled) == ("because",)
+
+    run(main)
