@@ -117,7 +117,8 @@ class LocalCaller(Caller):
     def __init__(
         self, future: asyncio.Future[Any], target: Ref[Any], timeout: float | None = None
     ) -> None:
-        super().__init__()
+        self._answered = False
+        self.process = None
         self.future = future
         self.target = target
         self.timeout = timeout

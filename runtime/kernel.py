@@ -181,15 +181,16 @@ class Kernel:
             raise NoProcessError(ref)
         return await self.await_from(handler, caller)
 
-    async def await_reply(self, caller: LocalCaller, timeout: float | None) -> Any:
+    def await_reply(self, caller: LocalCaller, timeout: float | None) -> Coroutine[Any, Any, Any]:
         """Wait for a reply that a call in its caller's turn left open."""
         caller.timeout = timeout
-        return await self.await_from(handler_process(), caller)
+        return self.await_from(handler_process(), caller)
 
-    async def await_from(self, handler: Process | None, caller: LocalCaller) -> Any:
+    def await_from(self, handler: Process | None, caller: LocalCaller) -> Coroutine[Any, Any, Any]:
         """Wait, and let others see for whom, so that a cycle of calls is noticed."""
-        if handler is None:
-            return await self._await(caller)
+        return self._await(caller) if handler is None else self._await_seen(handler, caller)
+
+    async def _await_seen(self, handler: Process, caller: LocalCaller) -> Any:
         handler.waiting_on = self.find(caller.target)
         try:
             return await self._await(caller)
