@@ -8,7 +8,7 @@ from typing import Any, Final
 from noex.runtime.blocking import in_threads, is_blocking
 from noex.runtime.mailboxes import mailbox_of
 from noex.runtime.methods import Methods, methods_of
-from noex.runtime.states import CALL, CALLBACK_NAMES, CAST
+from noex.runtime.states import CALL, CALLBACK_NAMES, CAST, MESSAGES_PER_SLICE
 from noex.runtime.workers import TRUST
 
 OPTIONAL: Final = (
@@ -41,6 +41,7 @@ class Callbacks:
         "has_info",
         "has_terminate",
         "methods",
+        "slice",
         "trust",
     )
 
@@ -50,6 +51,7 @@ class Callbacks:
         self.has_terminate = _overrides(cls, root, "terminate")
         self.has_info = _overrides(cls, root, "handle_info")
         self.bound = mailbox_of(getattr(cls, "mailbox", None))
+        self.slice = MESSAGES_PER_SLICE  # see `noex.runtime.scheduler`
         self.trust = TRUST  # that its coroutines seldom wait; see `noex.runtime.workers`
         self.methods = methods_of(cls, self.behavior)
         self.blocking = is_blocking(cls)

@@ -3,7 +3,8 @@
 - The scheduler gives a process a slice (`run_slice`): its messages are taken one by one, and their
   handlers run. A plain `def` handler is done when it returns.
 - The first handler that is a coroutine gets a *worker*, a real asyncio Task (so that everything
-  of asyncio works inside), which goes on with the mailbox itself until it is empty.
+  of asyncio works inside), which goes on with the mailbox itself, for a slice or as long as there
+  is time in this iteration of the loop. However many workers go on at once, it is one time.
 - A call to an idle process whose `handle_call` is plain runs at once in the caller's turn
   (`call_inline`), with the same rules.
 
@@ -12,7 +13,6 @@ All of it runs in the context of the process, what a handler's return or crash s
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +28,7 @@ from noex.runtime.states import CALL, CAST, IDLE, QUEUED, RUNNING, Item
 if TYPE_CHECKING:
     from noex.runtime.process import Process
 
-WORKER_SLICE: Final = 64  # `def` messages that a worker takes before it gives way to the loop
+WORKER_SLICE: Final = 64  # messages that a worker takes before its process queues up again
 
 
 _NOTHING: Final[Item] = (CAST, None, None)
@@ -209,7 +209,8 @@ def start_worker(process: Process, item: Item, handler: Coroutine[Any, Any, Any]
 async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any]) -> None:
     """The worker: await the handler, then go on with the mailbox while there is any."""
     pending: Coroutine[Any, Any, Any] | None = handler
-    since_pause = 0
+    scheduler, turns = process.kernel.scheduler, process.kernel.turns
+    left = WORKER_SLICE
     while True:
         if pending is not None:
             caller = process.caller
@@ -228,12 +229,11 @@ async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any])
                 result = None  # it may be large, and the next handler may take long
         if process.status != RUNNING:
             return
-        since_pause += 1
-        if since_pause > WORKER_SLICE:
-            since_pause = 0
-            await asyncio.sleep(0)
-        following = take(process)
-        if following is None:
+        left -= 1
+        following = None
+        if process.mailbox and left and (scheduler.has_time() or turns.may_run()):
+            following = take(process)
+        if following is None:  # the rest, if there is any, takes its turn on the run queue
             process.worker = None
             process.rest()
             return

@@ -36,6 +36,8 @@ EXIT: Final = 5  # an exit signal, before all that is queued
 TERMINATE: Final = 6  # no message: `terminate`, where callbacks are looked up by kind
 SYSTEM: Final = 7  # a system message (`noex.runtime.system`)
 
+MESSAGES_PER_SLICE: Final = 64  # of one process at most, before the next one has its turn
+
 CALLBACK_NAMES: Final = (
     "handle_call",
     "handle_cast",

@@ -5,6 +5,9 @@ call give way to the loop after `TURN` seconds together. Who comes too late wait
 woken with as many others as fit into one iteration. Each of them then has its share of the budget
 for its next calls, at least a `BURST`, so that the price of waking it is shared by several of
 them. While somebody is in line nobody passes it, so no caller starves.
+
+Where calls are slow, those woken too many, and all who have waited for `PATIENCE`, go through the
+mailboxes: there the scheduler takes care of the loop, and the timeouts of the calls begin.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ FEWEST: Final = 16  # callers that are woken in one iteration
 FIRST: Final = 64
 MOST: Final = 256
 LINE: Final = 4096  # callers in line; more of them go through the mailboxes
+PATIENCE: Final = 0.1  # seconds of work of others, while one waits in line
 
 
 class Turns:
@@ -34,7 +38,7 @@ class Turns:
         self._loop = loop
         self._spent = spent
         self._end = 0.0  # until when a call may run; 0.0: nothing of this iteration was used yet
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # since when
         self._batch = FIRST
         self._share = TURN  # of one that was woken
         self._woken_at = 0.0
@@ -45,15 +49,17 @@ class Turns:
         return now < self._end or (self._end == 0.0 and self._open(now))
 
     async def comes(self) -> bool:
-        """Wait in line, after `may_run` said no. False when that is too long."""
+        """Wait in line, after `may_run` said no. False when that is, or was, too long."""
         if self._end == 0.0:
             return True
         if len(self._line) >= LINE:
             return False
         waiter = self._loop.create_future()
-        self._line.append(waiter)
+        self._line.append((self._spent(), waiter))
         await waiter
         now = self._spent()
+        if now - self._woken_at > 2 * TURN:  # those woken before have used it up
+            return False
         if self._end == 0.0:
             self._open(now)
         else:
@@ -72,10 +78,11 @@ class Turns:
             self._batch = FIRST
             return
         self._fit_batch()
-        woken = min(self._batch, len(line))
+        late = self._woken_at - line[0][0] > PATIENCE
+        woken = min(MOST if late else self._batch, len(line))
         self._share = max(TURN / woken, BURST)
         for _ in range(woken):
-            waiter = line.popleft()
+            _, waiter = line.popleft()
             if not waiter.done():  # else its task was cancelled
                 waiter.set_result(None)
         self._loop.call_soon(self._next_iteration)

@@ -53,7 +53,7 @@ class Worker(asyncio.Task[None]):
             return False
         # Who asked to hear of the end of this task meant that of the handler. The task waits for
         # `parked`, and has no callbacks of its own.
-        return not self._callbacks  # type: ignore[attr-defined]
+        return not self._callbacks
 
     def adopt(self, work: Coroutine[Any, Any, Any], waits_for: Any, context: Context) -> None:
         """Go on with `work`, which waits for `waits_for`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from actors import Actor, AsyncActor, run, started
 from noex.runtime.execution import WORKER_SLICE
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
-from noex.runtime.scheduler import MESSAGES_PER_SLICE
+from noex.runtime.states import MESSAGES_PER_SLICE
 
 
 class Feeds(GenServer[int]):
@@ -111,12 +112,16 @@ def test_a_worker_gives_way_after_its_slice() -> None:
     async def main(kernel: Kernel) -> None:
         ref = await started(kernel, FeedsAsync)
         ref.cast("more")
-        while ref.process.worker is None:
-            await asyncio.sleep(0)
+        other = await started(kernel, Feeds)
+        other.cast("more")
+        await laps(2)
         for _ in range(10):
-            before = ref.process.state
-            await asyncio.sleep(0)
-            assert 0 < ref.process.state - before <= 2 * WORKER_SLICE
+            before, others = ref.process.state, other.process.state
+            await laps(2)
+            assert ref.process.state > before
+            slices = (other.process.state - others) // MESSAGES_PER_SLICE + 2
+            assert ref.process.state - before <= slices * WORKER_SLICE  # one for each of the other
+        other.exit("kill")
         ref.exit("kill")
 
     run(main)
@@ -207,3 +212,63 @@ def test_a_keyboard_interrupt_in_one_process_does_not_stop_the_others() -> None:
         loop.run_until_complete(laps(3))
     finally:
         loop.close()
+
+
+def slow(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+class Slow(GenServer[int]):
+    def init(self) -> int:
+        return 0
+
+    def handle_cast(self, message: Any, state: int) -> int:
+        slow(0.001)
+        return state + 1
+
+
+class SlowAsync(Slow):
+    async def handle_cast(self, message: Any, state: int) -> int:  # type: ignore[override]
+        slow(0.001)
+        return state + 1
+
+
+@pytest.mark.parametrize("cls", [Slow, SlowAsync])
+def test_slow_handlers_fill_no_slice(cls: type[Any]) -> None:
+    # A slice was 64 messages, however long they took.
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, cls)
+        for n in range(300):
+            ref.cast(n)
+        await laps(3)  # in which it is noticed
+        for _ in range(5):
+            before = ref.process.state
+            await asyncio.sleep(0)
+            assert ref.process.state - before <= 8
+        ref.exit("kill")
+
+    run(main)
+
+
+def test_many_processes_with_coroutines_share_the_time_of_one_iteration() -> None:
+    # Each worker went on for a slice of its own in each iteration of the loop: 200 x 64 messages.
+    async def main(kernel: Kernel) -> None:
+        refs = [await started(kernel, FeedsAsync) for _ in range(200)]
+        for ref in refs:
+            ref.cast("more")
+
+        def handled() -> int:
+            return sum(ref.process.state for ref in refs)
+
+        shares = []
+        for _ in range(20):
+            before = handled()
+            await asyncio.sleep(0)
+            shares.append(handled() - before)
+        assert sorted(shares)[10] < 200 * WORKER_SLICE / 2
+        for ref in refs:
+            ref.exit("kill")
+
+    run(main)
