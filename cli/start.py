@@ -112,6 +112,14 @@ def _or_never(_ctx: click.Context, _param: click.Parameter, seconds: float) -> f
     help="Seconds that a handler may hold the loop before it is logged; 0: no watchdog.",
 )
 @click.option(
+    "--blocking-threads",
+    type=int,
+    default=64,
+    envvar="NOEX_BLOCKING_THREADS",
+    show_default=True,
+    help="Threads at most for the handlers of `blocking = True` classes.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(logs.LEVELS),
     default="info",

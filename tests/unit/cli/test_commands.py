@@ -65,6 +65,7 @@ OPTIONS = {
     "join_timeout": ("--join-timeout", "NOEX_JOIN_TIMEOUT", "3", 3.0, "4.5", 4.5),
     "drain_timeout": ("--drain-timeout", "NOEX_DRAIN_TIMEOUT", "3", 3.0, "4.5", 4.5),
     "slow_handler": ("--slow-handler", "NOEX_SLOW_HANDLER", "3", 3.0, "0", None),
+    "blocking_threads": ("--blocking-threads", "NOEX_BLOCKING_THREADS", "3", 3, "4", 4),
 }
 
 
@@ -102,6 +103,7 @@ def test_a_list_may_be_repeated_or_have_commas(configs: list[NodeConfig]) -> Non
         (("a@127.0.0.1:0", "--user-port", "70000"), "a port from 0 (chosen) to 65535"),
         (("a@127.0.0.1:0", "--join-timeout", "0"), "join_timeout=0.0: seconds above 0"),
         (("a@127.0.0.1:0", "--slow-handler", "-1"), "slow_handler=-1.0: seconds above 0, or None"),
+        (("a@127.0.0.1:0", "--blocking-threads", "0"), "a number from 1 to 10000"),
         (("a@127.0.0.1:0", "--label", "zone"), "'zone' is not KEY=VALUE"),
         (("a@127.0.0.1:0", "--log-level", "loud"), "'loud' is not one of"),
         ((), "Missing argument 'NODE_ID'"),
