@@ -36,7 +36,12 @@ arrives as the same class with the same fields.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
+
+_OPTION: Final = re.compile(
+    r"^ got an unexpected keyword argument '(name|link|register|mailbox|init_timeout|timeout)'"
+)
 
 
 class NoexError(Exception):
@@ -204,7 +209,18 @@ class InitFailedError(NoexError):
     def describe(self) -> str:
         named = f" (named {self.args[1]!r})" if self.args[1] else ""
         cause = f": {self.__cause__!r}" if self.__cause__ is not None else ""
-        return f"init of {self.args[0]}{named} failed{cause}"
+        return f"init of {self.args[0]}{named} failed{cause}{_advice(self.args[0], self.__cause__)}"
+
+
+def _advice(behavior: str, cause: BaseException | None) -> str:
+    """For the mistakes of a first class: an option given to `init`, and `__init__` for `init`."""
+    text = str(cause)
+    if isinstance(cause, TypeError) and _OPTION.search(text.rpartition(f"{behavior}.init()")[2]):
+        return "; options go to node.options(...).start(...), init takes what start is given"
+    is_constructor = isinstance(cause, TypeError) and f"{behavior}.__init__() " in text
+    if is_constructor or (isinstance(cause, AttributeError) and cause.name == "_process"):
+        return "; write init(), not __init__(): it gets the arguments of start, and has the process"
+    return ""
 
 
 class InitTimeoutError(NoexError, TimeoutError):

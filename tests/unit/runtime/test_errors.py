@@ -8,9 +8,12 @@ import pickle
 from typing import Any
 
 import pytest
+from actors import run
 
 from noex.runtime import errors
 from noex.runtime.errors import NoexError
+from noex.runtime.genserver import GenServer
+from noex.runtime.kernel import Kernel
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     "NoProcessError": ("<it #1>",),
@@ -116,6 +119,55 @@ def test_an_init_failure_names_its_cause() -> None:
     error = errors.InitFailedError("Worker", "it")
     error.__cause__ = ValueError("boom")
     assert "ValueError('boom')" in str(error) and "'it'" in str(error)
+
+
+class Part:
+    def __init__(self, size: int, name: str) -> None: ...
+
+
+class Worker(GenServer[None]):
+    def init(self) -> None: ...
+
+
+class Built(GenServer[None]):
+    def __init__(self, number: int) -> None: ...
+
+    def init(self) -> None: ...
+
+
+class Early(GenServer[None]):
+    def __init__(self) -> None:
+        self.log.info("not yet")
+
+    def init(self) -> None: ...
+
+
+class Uses(GenServer[None]):
+    def init(self, key: str) -> None:
+        Part(**{key: 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "advice"),
+    [
+        (Worker, {"name": "it"}, "node.options"),
+        (Worker, {"size": 1}, None),
+        (Built, {}, "not __init__"),
+        (Early, {}, "not __init__"),
+        (Uses, {"key": "name"}, None),
+        (Uses, {"key": "other"}, None),
+    ],
+)
+def test_the_mistakes_of_a_first_class_come_with_advice(
+    cls: type[Any], arguments: dict[str, Any], advice: str | None
+) -> None:
+    async def main(kernel: Kernel) -> None:
+        with pytest.raises(errors.InitFailedError) as failure:
+            await kernel.start(cls, (), arguments)
+        said = str(failure.value)
+        assert said.endswith(repr(failure.value.__cause__)) if advice is None else advice in said
+
+    run(main)
 
 
 def test_a_crash_for_an_error_of_ours_says_what_that_says() -> None:
