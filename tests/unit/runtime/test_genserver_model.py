@@ -110,7 +110,7 @@ class TidyAsync(Async):
 
 
 class Model:
-    """A process, as SEMANTICS has it: one message at a time, and what follows from each."""
+    """A process, as it is meant: one message at a time, and what follows from each."""
 
     def __init__(self, tidy: bool, traps: bool, bound: Mailbox | None) -> None:
         self.tidy, self.traps, self.bound = tidy, traps, bound

@@ -1,8 +1,8 @@
 """Links, monitors and exit signals against a simple model (cases 157, 158, 161, 164).
 
 The model knows who is alive, who is linked with whom and who watches whom; a death spreads through
-it by the table of `SEMANTICS`. After each step the runtime must agree: the same processes alive,
-the same tables, and in every mailbox exactly the messages that the model delivered.
+it by its reason. After each step the runtime must agree: the same processes alive, the same tables,
+and in every mailbox exactly the messages that the model delivered.
 """
 
 from __future__ import annotations
