@@ -172,6 +172,7 @@ class Kernel:
             return await self.call_elsewhere(self.remote.call, ref, message, caller)
         process = self.find(ref)
         if process is None or not process.is_alive():
+            await self.turns.give_way()
             raise NoProcessError(ref)
         handler = handler_process()
         self.refuse_cycle(handler, process)
@@ -211,6 +212,8 @@ class Kernel:
         """Send a call by way of `send`, which is one of `remote`, and wait for its outcome."""
         send(ref, message, caller)
         try:
+            if caller.future.done():
+                await self.turns.give_way()
             return await self._await(caller)
         finally:
             if self.remote is not None:

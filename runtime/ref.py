@@ -194,6 +194,7 @@ class Ref(Generic[G_co]):
         first: it crashed on a message before this one, say, or was killed.
         """
         check_timeout(timeout)
+        await self.kernel.turns.give_way()
         await self.kernel.stop_process(self, reason, timeout)
 
     async def wait(self, timeout: float | None = None) -> Any:
@@ -202,6 +203,7 @@ class Ref(Generic[G_co]):
         Raises TimeoutError after `timeout` seconds (0: it only looks; None: no limit).
         """
         check_patience(timeout)
+        await self.kernel.turns.give_way()
         monitor = self.kernel.monitor(self)
         try:
             return await monitor.wait(timeout)
@@ -214,6 +216,7 @@ class Ref(Generic[G_co]):
         Raises `CallTimeoutError` when that node says nothing for `timeout` seconds.
         """
         check_timeout(timeout)
+        await self.kernel.turns.give_way()
         return await self.kernel.is_alive(self, timeout)
 
     # ------------------------------------------------------------------ looking inside

@@ -71,9 +71,9 @@ async def start(
     if name is not None or init_timeout != DEFAULT_INIT_TIMEOUT:
         _check(name, init_timeout)
     # Who does nothing but start processes gives way to the loop, too. `init` is seldom so quick
-    # that a look at the clock counts, but often enough.
-    if not kernel.last_serial % 4 and not kernel.turns.may_run():
-        await kernel.turns.comes()
+    # that a look at the clock counts, but often enough; and a name may be taken again and again.
+    if name is not None or not kernel.last_serial % 4:
+        await kernel.turns.give_way()
     if kernel.guarded or kernel.closing or kernel.closed is not None:
         kernel.refuse_start()
     bound = callbacks.bound if mailbox is None else mailbox_of(mailbox)

@@ -51,6 +51,7 @@ async def ask(
         return await kernel.call_elsewhere(send, ref, (operation, *args), caller)
     process = kernel.find(ref)
     if process is None or not process.is_alive():
+        await kernel.turns.give_way()
         raise NoProcessError(ref)
     handler = handler_process()
     if operation in _IN_TURN:

@@ -66,6 +66,12 @@ class Turns:
             self._end = now + self._share
         return True
 
+    async def give_way(self) -> None:
+        """Let the loop have its due. Whoever tries again and again what is answered without any
+        waiting (a call to a process that is gone, say) must not keep it to itself."""
+        if not self.may_run():
+            await self.comes()
+
     def _open(self, now: float) -> bool:
         self._end = now + TURN
         self._loop.call_soon(self._next_iteration)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from actors import run, started, until
 
-from noex.runtime.errors import CallTimeoutError, NoProcessError
+from noex.runtime.errors import CallTimeoutError, NoexError, NoProcessError
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
 from noex.runtime.turns import LINE, MOST, PATIENCE, TURN, PacedTurns
@@ -303,5 +306,34 @@ def test_a_timeout_counts_from_the_mailbox_for_whoever_stood_in_line() -> None:
             pass
         else:
             raise AssertionError("it cannot have answered")
+
+    run(main)
+
+
+GONE: dict[str, Callable[[Kernel, Any], Any]] = {
+    "call": lambda kernel, ref: ref.call(1),
+    "call by name": lambda kernel, ref: kernel.named_ref("nobody").call(1),
+    "is_alive": lambda kernel, ref: ref.is_alive(),
+    "stop": lambda kernel, ref: ref.stop(),
+    "wait": lambda kernel, ref: ref.wait(),
+    "info": lambda kernel, ref: ref.info(),
+    "a taken name": lambda kernel, ref: kernel.start(Echo, name="taken"),
+}
+
+
+@pytest.mark.parametrize("what", list(GONE))
+def test_who_tries_in_vain_again_and_again_leaves_the_loop_its_turns(what: str) -> None:
+    # What is refused at once never waited for anything, and the loop stood still for ever.
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Echo)
+        await started(kernel, Echo, options={"name": "taken"})
+        ref.exit("kill")
+        had_its_turn: list[bool] = []
+        kernel.loop.call_soon(had_its_turn.append, True)
+        end = time.perf_counter() + 5.0
+        while not had_its_turn:
+            assert time.perf_counter() < end, "the loop has no turn"
+            with contextlib.suppress(NoexError):
+                await GONE[what](kernel, ref)
 
     run(main)
