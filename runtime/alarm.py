@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from noex.runtime.deadlines import Deadline, Deadlines
+
+MOST: Final = 512  # deadlines that are looked after in one iteration of the loop
 
 
 class Alarm:
@@ -16,7 +19,7 @@ class Alarm:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._deadlines = Deadlines()
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
         self._armed_for = float("inf")
 
     def __len__(self) -> int:
@@ -49,9 +52,12 @@ class Alarm:
         # The loop may call a timer up to its clock's resolution early.
         now = max(self._loop.time(), 0.0) + 1e-6
         try:
-            for callback in self._deadlines.due(now):
+            for callback in self._deadlines.due(now, MOST):
                 self._loop.call_soon(callback)
         finally:
             upcoming = self._deadlines.next()
-            if upcoming is not None and upcoming < self._armed_for:
+            if upcoming is not None and upcoming <= now:  # more than `MOST`: no time passes
+                self._armed_for = upcoming
+                self._handle = self._loop.call_soon(self._ring)
+            elif upcoming is not None and upcoming < self._armed_for:
                 self._arm(upcoming)

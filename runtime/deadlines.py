@@ -59,10 +59,10 @@ class Deadlines:
             self._dead -= 1
         return heap[0][0] if heap else None
 
-    def due(self, now: float) -> list[Callable[[], object]]:
-        """Take out and return the callbacks whose time has come."""
+    def due(self, now: float, most: int | None = None) -> list[Callable[[], object]]:
+        """Take out and return the callbacks whose time has come, `most` of them at most."""
         heap, found = self._heap, []
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= now and len(found) != most:
             entry = heapq.heappop(heap)[2]
             if entry.callback is None:
                 self._dead -= 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noex.runtime.alarm import Alarm
+from noex.runtime.alarm import MOST, Alarm
 from noex.runtime.deadlines import Deadlines
 
 STEPS = st.lists(
@@ -110,3 +111,20 @@ def test_a_closed_alarm_rings_no_more() -> None:
         assert rung == []
 
     in_loop(main)
+
+
+def test_many_deadlines_at_once_leave_the_loop_its_turns() -> None:
+    # 100,000 timers for one moment held the loop for half a second.
+    async def main() -> None:
+        alarm, fired = Alarm(asyncio.get_running_loop()), []
+        for number in range(MOST * 5):
+            alarm.after(0, lambda n=number: fired.append(n))
+        counts = [0]
+        while len(fired) < MOST * 5:
+            await asyncio.sleep(0)  # sleep: one iteration of the loop
+            counts.append(len(fired))
+        assert fired == list(range(MOST * 5))
+        assert max(after - before for before, after in pairwise(counts)) <= MOST
+        assert len(alarm) == 0
+
+    asyncio.run(asyncio.wait_for(main(), 5))
