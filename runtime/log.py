@@ -1,7 +1,8 @@
 """The library's log: structlog events over the standard logger ``noex``.
 
 noex never configures logging; a program sees these records like any others. The message is one
-readable line; the event as a dictionary rides along in ``record.noex`` for a JSON formatter.
+readable line, with a stack below it if there is one; the event as a dictionary rides along in
+``record.noex`` for a JSON formatter.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ def _to_record(
 ) -> tuple[tuple[str], dict[str, Any]]:
     exc_info = event.pop("exc_info", None)
     name = event.get("event", "")
-    details = " ".join(f"{key}={value!r}" for key, value in event.items() if key != "event")
+    stack = event.get("stack")
+    below = stack if isinstance(stack, list | tuple) else ()
+    apart = ("event", "stack") if below else ("event",)
+    details = " ".join(f"{key}={value!r}" for key, value in event.items() if key not in apart)
     line = f"{name} {details}" if details else str(name)
+    line += "".join(f"\n  {frame}" for frame in below)
     # Without arguments `logging` does not look for "%" in the line.
     return (line,), {"extra": {"noex": dict(event)}, "exc_info": exc_info}
 

@@ -129,6 +129,13 @@ def test_an_event_is_one_line_and_a_dictionary(caplog: Any) -> None:
     }
 
 
+def test_a_stack_is_shown_below_the_line(caplog: Any) -> None:
+    get_logger().warning("it_stands", stack=["a.py:1 in f", "b.py:2 in g"], seconds=1)
+    (record,) = caplog.records
+    assert record.getMessage() == "it_stands seconds=1\n  a.py:1 in f\n  b.py:2 in g"
+    assert record.noex["stack"] == ["a.py:1 in f", "b.py:2 in g"]
+
+
 def test_an_event_below_the_level_is_not_made(caplog: Any) -> None:
     class Costly:
         def __repr__(self) -> str:
