@@ -201,9 +201,13 @@ class BlockingNode(Face[Node]):
 
         What it returns is awaited if need be. Faces among the arguments (this node, refs) arrive
         as plain objects, and plain refs and handles in the result become faces. There is no time
-        limit but that of `what`; Ctrl-C cancels it.
+        limit but that of `what`; Ctrl-C cancels it. Raises `InvalidOptionError` for anything else.
         """
         if not asyncio.iscoroutine(what):
+            if not callable(what):
+                raise InvalidOptionError(
+                    "what", what, "a coroutine, or a function and its arguments"
+                )
             return self._invoke(what, args, kwargs, None)
         try:
             return self._invoke(lambda: what, (), {}, None)

@@ -252,6 +252,8 @@ def test_anything_can_be_run_on_the_loop() -> None:
         assert node.run(add(2, 3)) == 5
         assert node.run(threading.get_ident) != threading.get_ident()
         assert node.run(lambda: asyncio.ensure_future(add(1, 1))) == 2
+        with pytest.raises(InvalidOptionError, match="what=5: a coroutine, or a function"):
+            node.run(5)  # type: ignore[call-overload]
         with pytest.raises(ZeroDivisionError):
             node.run(lambda: 1 // 0)
 
