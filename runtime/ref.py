@@ -50,8 +50,8 @@ class Ref(Generic[G_co]):
     life of the node it belongs to, `serial` the process; a ref of an earlier life never reaches a
     process of a later one. ``node.ref(name)`` is a name as an address, resolved at each use.
 
-    Every `timeout` is in seconds, by default 5, or None for no limit; `CallTimeoutError` comes after
-    it. `wait` alone has no limit by default, and raises a plain TimeoutError.
+    Every `timeout` is in seconds, by default 5, or None for no limit; `CallTimeoutError` comes
+    after it. `wait` alone has no limit by default, and raises a plain TimeoutError.
     """
 
     __slots__ = (
