@@ -61,7 +61,8 @@ class Deadlines:
 
     def due(self, now: float, most: int | None = None) -> list[Callable[[], object]]:
         """Take out and return the callbacks whose time has come, `most` of them at most."""
-        heap, found = self._heap, []
+        heap = self._heap
+        found: list[Callable[[], object]] = []
         while heap and heap[0][0] <= now and len(found) != most:
             entry = heapq.heappop(heap)[2]
             if entry.callback is None:
