@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     Send = Callable[[Ref[Any], Any, LocalCaller], None]
 
-
 _kernels: WeakSet[Kernel] = WeakSet()
 
 
