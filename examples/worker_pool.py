@@ -3,7 +3,7 @@
 Run it on three terminals, and kill a worker node to see its children move::
 
     python examples/worker_pool.py worker1@127.0.0.1:4371
-    python examples/worker_pool.py worker2@127.0.0.1:4372
+    python examples/worker_pool.py worker2@127.0.0.1:4372 --seed worker1@127.0.0.1:4371
     python examples/worker_pool.py supervisor-node@127.0.0.1:4370 \\
         --seed worker1@127.0.0.1:4371 --seed worker2@127.0.0.1:4372 --supervise
 
