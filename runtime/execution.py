@@ -210,7 +210,7 @@ async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any])
     """The worker: await the handler, then go on with the mailbox while there is any."""
     pending: Coroutine[Any, Any, Any] | None = handler
     scheduler, turns = process.kernel.scheduler, process.kernel.turns
-    left = WORKER_SLICE
+    left = min(process.callbacks.slice, WORKER_SLICE)
     while True:
         if pending is not None:
             caller = process.caller
@@ -231,7 +231,8 @@ async def _work(process: Process, item: Item, handler: Coroutine[Any, Any, Any])
             return
         left -= 1
         following = None
-        if process.mailbox and left and (scheduler.has_time() or turns.may_run()):
+        # Not each handler is followed by a look at the clock: most of them are quick.
+        if process.mailbox and left and (left & 3 or scheduler.has_time() or turns.may_run()):
             following = take(process)
         if following is None:  # the rest, if there is any, takes its turn on the run queue
             process.worker = None

@@ -183,7 +183,7 @@ def test_calls_to_slow_processes_time_out_in_time() -> None:
         calls = (ref.call(1, timeout=0.1) for ref in refs)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(isinstance(each, CallTimeoutError) for each in outcomes) > 100
-        assert kernel.loop.time() - begun < 1.5
+        assert kernel.loop.time() - begun < 2.0
 
     run(main)
 
