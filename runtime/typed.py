@@ -58,6 +58,10 @@ CALLBACKS: Final = frozenset(
         "format_status",
     }
 )
+OF_ITSELF: Final = frozenset(
+    {"state", "ref", "node", "kernel", "name", "log", "caller", "fence", "trap_exits"}
+)
+"""The properties of a GenServer: a marked method `state` would reply with itself."""
 
 
 class Request(Generic[R_co]):
@@ -143,7 +147,7 @@ def call(method: Callable[Concatenate[Any, P], L]) -> CallMethod[P, L]:
 
     ``ref.proxy.add.cast(5)`` does not wait. ``self.add(5)``, inside, is the plain method. An
     override in a subclass needs no mark of its own. Raises TypeError for what is no method, and
-    for a callback such as `handle_call`.
+    for a callback such as `handle_call`, or a property such as `state`.
     """
     return typing.cast("CallMethod[P, L]", _marked(method, CALL))
 
@@ -163,6 +167,8 @@ def _marked(method: Any, mark: str) -> Any:
     name = getattr(method, "__name__", "")
     if name in CALLBACKS:
         raise TypeError(f"@{mark}: {name} is a callback of GenServer; mark a method of your own")
+    if name in OF_ITSELF:
+        raise TypeError(f"@{mark}: self.{name} is of GenServer itself; take another name")
     if mark_of(method) not in (None, mark):
         raise TypeError(f"@{mark}: {name} is marked @{mark_of(method)} already")
     setattr(method, MARK, mark)

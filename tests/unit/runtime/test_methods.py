@@ -29,7 +29,7 @@ from noex.runtime.messages import TIMEOUT
 from noex.runtime.methods import methods_of
 from noex.runtime.ref import Ref
 from noex.runtime.returns import Ignore, NoReply, Ok, Reply, Stop
-from noex.runtime.typed import MethodCall, Request, call, cast
+from noex.runtime.typed import OF_ITSELF, MethodCall, Request, call, cast
 
 
 @dataclass(frozen=True)
@@ -596,6 +596,23 @@ def test_what_is_marked_stays_a_plain_function() -> None:
     assert Counter.add.__name__ == "add" and Counter.add.__doc__ == "Adds."
     assert server.run(lambda found: found is server)
     assert methods_of(Plain, "Plain") is None
+
+
+@pytest.mark.parametrize("name", sorted(OF_ITSELF))
+def test_a_property_of_a_genserver_cannot_become_a_method(name: str) -> None:
+    def method(self: Any) -> Any: ...
+
+    method.__name__ = name
+    assert isinstance(getattr(GenServer, name), property)
+    for mark in (call, cast):
+        with pytest.raises(TypeError, match=f"self.{name} is of GenServer itself"):
+            mark(method)
+
+
+def test_every_property_of_a_genserver_is_kept() -> None:
+    assert {name for name, value in vars(GenServer).items() if isinstance(value, property)} == (
+        OF_ITSELF
+    )
 
 
 def test_only_methods_of_ones_own_can_be_marked() -> None:
