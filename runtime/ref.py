@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from noex.runtime import system
 from noex.runtime.checks import check_patience, check_timeout
 from noex.runtime.crossing import may_call_inline
-from noex.runtime.errors import InvalidOptionError
+from noex.runtime.errors import InvalidOptionError, NoProcessError
 from noex.runtime.execution import OpenReply, call_inline
 from noex.runtime.proxy import Proxy
 from noex.runtime.reasons import NORMAL
@@ -197,8 +197,11 @@ class Ref(Generic[G_co]):
         first: it crashed on a message before this one, say, or was killed.
         """
         check_timeout(timeout)
-        await self.kernel.turns.give_way()
-        await self.kernel.stop_process(self, reason, timeout)
+        try:
+            await self.kernel.stop_process(self, reason, timeout)
+        except NoProcessError:
+            await self.kernel.turns.give_way()
+            raise
 
     async def wait(self, timeout: float | None = None) -> Any:
         """Wait until it is gone; returns the exit reason (``"noproc"`` if it was gone before).
@@ -206,9 +209,9 @@ class Ref(Generic[G_co]):
         Raises TimeoutError after `timeout` seconds (0: it only looks; None: no limit).
         """
         check_patience(timeout)
-        await self.kernel.turns.give_way()
-        monitor = self.kernel.monitor(self)
+        monitor = self.kernel.monitor(self)  # first of all: the reason of an end from now on counts
         try:
+            await self.kernel.turns.give_way()
             return await monitor.wait(timeout)
         finally:
             monitor.cancel()

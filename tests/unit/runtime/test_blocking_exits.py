@@ -386,7 +386,9 @@ def test_a_line_for_threads_that_does_not_move_is_logged(caplog: Any, monkeypatc
     async def main(kernel: Kernel) -> None:
         door = Door()
         refs = [await started(kernel, BlockingActor) for _ in range(3)]
-        for ref in refs:
+        refs[0].cast(door.pass_through)
+        await until(door.reached.is_set)
+        for ref in refs[1:]:
             ref.cast(door.pass_through)
         await until(lambda: "threads_busy" in events(caplog))
         door.opened.set()

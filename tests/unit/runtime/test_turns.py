@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from actors import run, started, until
 
-from noex.runtime.errors import CallTimeoutError, NoexError, NoProcessError
+from noex.runtime.errors import CallTimeoutError, NoexError, NoProcessError, ServerCrashedError
 from noex.runtime.genserver import GenServer
 from noex.runtime.kernel import Kernel
 from noex.runtime.turns import LINE, MOST, PATIENCE, TURN, PacedTurns
@@ -335,5 +335,29 @@ def test_who_tries_in_vain_again_and_again_leaves_the_loop_its_turns(what: str) 
             assert time.perf_counter() < end, "the loop has no turn"
             with contextlib.suppress(NoexError):
                 await GONE[what](kernel, ref)
+
+    run(main)
+
+
+@pytest.mark.parametrize("ask", ["stop", "wait"])
+def test_who_gives_way_first_still_hears_why_a_process_has_ended(ask: str) -> None:
+    class Failing(GenServer[None]):
+        def init(self) -> None:
+            return None
+
+        def handle_cast(self, message: Any, state: None) -> None:
+            raise ValueError("on a message before")
+
+    async def main(kernel: Kernel) -> None:
+        ref = await started(kernel, Failing)
+        ref.cast("now")
+        kernel.turns._end = 1e-9  # the budget is used up, until `_next_iteration`
+        kernel.loop.call_soon(kernel.turns._next_iteration)
+        if ask == "wait":
+            assert isinstance(await ref.wait(), ValueError)
+        else:
+            with pytest.raises(ServerCrashedError) as crash:
+                await ref.stop()
+            assert isinstance(crash.value.reason, ValueError)
 
     run(main)
