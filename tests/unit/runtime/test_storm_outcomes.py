@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from actors import run, started, until
+from actors import run, started
 
 from noex.runtime.errors import NoexError
 from noex.runtime.genserver import GenServer
@@ -30,6 +30,14 @@ Noted = list[tuple[int, int]]
 HARMLESS = ["answer"] * 10 + ["wait", "nap", "ask", "keep", "task", "continue", "timeout"] * 2
 FATAL = ["crash", "stop", "stop badly"]
 PATIENCE = 4.0  # seconds, of calls that have no outcome
+
+
+async def in_time(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`, in real time and in virtual time, which passes only in a sleep."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.001)  # sleep: lets the time pass for which the condition waits
 
 
 class Stormy(GenServer[None]):
@@ -161,7 +169,7 @@ class Storm:
         await asyncio.gather(*(self.sender(number) for number in range(8)))
         self.check_order()
         assert self.outcomes == self.calls
-        await until(lambda: all(self.is_quiet(ref) for ref in self.refs))
+        await in_time(lambda: all(self.is_quiet(ref) for ref in self.refs))
 
     async def new(self) -> Ref[Any]:
         noted: Noted = []
@@ -284,7 +292,7 @@ async def storm(
     await Storm(kernel, seed, classes, fatal, count).rage()
     for process in list(kernel.processes.values()):
         process.ref.exit("kill")
-    await until(lambda: not kernel.processes)
+    await in_time(lambda: not kernel.processes)
     assert not kernel.names and not kernel.zombies and not kernel.holdings.by_serial
     assert not kernel.turns._line and not kernel._obituaries
 
