@@ -237,7 +237,7 @@ def test_ctrl_c_in_a_handler_stops_the_node_and_goes_its_way() -> None:
         asyncio.run(main())
     assert kept[0].kernel.closed is not None
     assert [(state, reason) for _, state, reason in Worker.ended] == [(("w",), "shutdown")]
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 # ---------------------------------------------------------------------- options

@@ -174,7 +174,7 @@ def test_no_thread_watches_a_node_in_virtual_time() -> None:
     async def main() -> None:
         before = threading.active_count()
         async with Node(slow_handler=0.01):
-            assert threading.active_count() == before
+            assert threading.active_count() <= before
 
     run_virtual(main())
 
