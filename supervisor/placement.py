@@ -145,11 +145,10 @@ class Placement:
 
     def _load(self, node: Node, now: float) -> int:
         """Its process count, what is under way to it, and what came since that count was told."""
-        told = self._counts.get(node.id, node.process_count)
-        self._counts[node.id] = node.process_count
-        # A count may have been taken between two placements: it tells of the earlier ones only.
-        untold = self._recent.get(node.id, [])[max(node.process_count - told, 0) :]
-        recent = [t for t in untold if now - t < PLACEMENT_MEMORY]
+        if self._counts.get(node.id) != node.process_count:
+            self._counts[node.id] = node.process_count
+            self._recent.pop(node.id, None)
+        recent = [t for t in self._recent.get(node.id, ()) if now - t < PLACEMENT_MEMORY]
         self._recent[node.id] = recent
         return node.process_count + self._under_way.get(node.id, 0) + len(recent)
 

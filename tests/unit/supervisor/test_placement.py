@@ -76,16 +76,6 @@ def test_least_loaded_trusts_a_fresh_count_and_forgets_old_placements(placement)
     assert placement.choose(wish("least_loaded"), [told[0], FakeNode(B.id)], later) == B.id
 
 
-def test_a_count_that_was_taken_between_two_placements_tells_of_the_first_alone(placement):
-    """Six on A and six on B; then A tells of two of its six, and is not taken for empty."""
-    chosen = placed(placement, "least_loaded", [A, B], 12)
-    assert sorted(chosen) == [A.id] * 6 + [B.id] * 6
-    for node_id in chosen:
-        placement.settled(node_id, 0.0)
-    told = [FakeNode(A.id, process_count=2), FakeNode(B.id, process_count=3)]
-    assert sorted(placed(placement, "least_loaded", told, 4)) == [A.id] * 2 + [B.id] * 2
-
-
 def test_random_asks_the_given_chance(placement):
     assert placement.choose(wish("random"), [A, B, C], 0.0) == C.id
 
