@@ -57,6 +57,7 @@ class Placement:
     _turns: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
     _recent: dict[str, list[float]] = field(default_factory=dict)
+    _seen: dict[str, int] = field(default_factory=dict)  # of those under way: in the count already
     _under_way: dict[str, int] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -90,6 +91,7 @@ class Placement:
         """A node is gone: its turns and loads are history."""
         self._turns.pop(node_id, None)
         self._recent.pop(node_id, None)
+        self._seen.pop(node_id, None)
         self._under_way.pop(node_id, None)
         self._counts.pop(node_id, None)
 
@@ -98,6 +100,7 @@ class Placement:
         waiting = self._under_way.get(node_id, 0)
         if waiting:
             self._under_way[node_id] = waiting - 1
+            self._seen[node_id] = max(self._seen.get(node_id, 0) - 1, 0)
             self._recent.setdefault(node_id, []).append(now)
 
     def _select(self, wish: Wish, eligible: list[Node], now: float) -> str:
@@ -145,12 +148,16 @@ class Placement:
 
     def _load(self, node: Node, now: float) -> int:
         """Its process count, what is under way to it, and what came since that count was told."""
-        if self._counts.get(node.id) != node.process_count:
+        under_way, told = self._under_way.get(node.id, 0), self._counts.get(node.id)
+        if told != node.process_count:
             self._counts[node.id] = node.process_count
             self._recent.pop(node.id, None)
+            # What is under way may be counted already, before it is known to have been started.
+            grown = 0 if told is None else max(node.process_count - told, 0)
+            self._seen[node.id] = min(self._seen.get(node.id, 0) + grown, under_way)
         recent = [t for t in self._recent.get(node.id, ()) if now - t < PLACEMENT_MEMORY]
         self._recent[node.id] = recent
-        return node.process_count + self._under_way.get(node.id, 0) + len(recent)
+        return node.process_count + under_way - self._seen.get(node.id, 0) + len(recent)
 
     def _remember(self, node_id: str) -> None:
         self._turn += 1

@@ -76,6 +76,12 @@ def test_least_loaded_trusts_a_fresh_count_and_forgets_old_placements(placement)
     assert placement.choose(wish("least_loaded"), [told[0], FakeNode(B.id)], later) == B.id
 
 
+def test_a_start_that_is_counted_before_it_is_known_to_have_ended_counts_once(placement):
+    assert placed(placement, "least_loaded", [A, B], 4) == [A.id, B.id] * 2
+    counted = [FakeNode(A.id, process_count=2), B]
+    assert placed(placement, "least_loaded", counted, 2) == [A.id, B.id]
+
+
 def test_random_asks_the_given_chance(placement):
     assert placement.choose(wish("random"), [A, B, C], 0.0) == C.id
 
