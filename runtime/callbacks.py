@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from noex.runtime.blocking import in_threads, is_blocking
 from noex.runtime.mailboxes import mailbox_of
 from noex.runtime.methods import Methods, methods_of
 from noex.runtime.states import CALL, CALLBACK_NAMES, CAST, MESSAGES_PER_SLICE
 from noex.runtime.workers import TRUST
-
-OPTIONAL: Final = (
-    "handle_call",
-    "handle_cast",
-    "handle_info",
-    "handle_continue",
-    "terminate",
-    "format_status",
-)
-
 
 Handler = Callable[[Any, Any, Any], Any]
 """``handler(server, message, state)``"""
@@ -85,13 +75,12 @@ def _overrides(cls: type, root: type, name: str) -> bool:
     return getattr(cls, name) is not getattr(root, name)
 
 
-_known: dict[type, Callbacks] = {}
-known_callbacks = _known.get  # of a class that was started before, else None
+known: dict[type, Callbacks] = {}  # of the classes that were started before
 
 
 def callbacks_of(cls: type, root: type) -> Callbacks:
     """The `Callbacks` of a class, from a cache that lives as long as the classes do."""
-    found = _known.get(cls)
+    found = known.get(cls)
     if found is None:
-        found = _known[cls] = Callbacks(cls, root)
+        found = known[cls] = Callbacks(cls, root)
     return found

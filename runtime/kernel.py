@@ -265,8 +265,8 @@ class Kernel:
     def start(
         self, cls: type[Any], args: Any = (), kwargs: Any = None, **options: Any
     ) -> Coroutine[Any, Any, Ref[Any] | None]:
-        """Start a process; see `noex.runtime.starting.start`."""
-        return starting.start(self, cls, args, kwargs or {}, **options)
+        """Start a process; see `noex.runtime.starting`, which has the options (`Settings`)."""
+        return starting.start(self, cls, args, kwargs or {}, starting.Settings(**options))
 
     def exit(self, ref: Ref[Any], reason: Any, sender: Ref[Any] | None = None) -> None:
         """Send an exit signal to `ref`."""

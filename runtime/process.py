@@ -79,7 +79,6 @@ class Process:
         "kept_context",
         "kernel",
         "mailbox",
-        "name",
         "ref",
         "server",
         "started_at",
@@ -88,6 +87,7 @@ class Process:
         "worker",
     )
 
+    name: str | None = None  # by which it is found on its node
     parent: Ref[Any] | None = None
     fence: Any = None
     trap_exits: bool = False
@@ -118,19 +118,16 @@ class Process:
         ref: Ref[Any],
         server: GenServer[Any],
         callbacks: Callbacks,
-        name: str | None,
         started_at: float,
     ) -> None:
         self.kernel = kernel
         self.ref = ref
         self.server = server
         self.callbacks = callbacks
-        self.name = name
         self.state: Any = None
         self.status = STARTING
         self.mailbox: deque[Item] | None = None
-        # The callbacks run in a context of their own, which begins as that of the starter.
-        self.kept_context: contextvars.Context | None = contextvars.copy_context()
+        self.kept_context: contextvars.Context | None = None
         self.worker: asyncio.Task[Any] | None = None
         self.caller: Caller | None = None  # of the message being handled
         self.idle_deadline: Deadline | None = None

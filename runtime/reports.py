@@ -81,13 +81,19 @@ def _ancestors(process: Process) -> list[str]:
     return found
 
 
+def _who(process: Process) -> dict[str, str | None]:
+    return {
+        "behavior": process.callbacks.behavior,
+        "name": process.name,
+        "ref": str(process.ref),
+    }
+
+
 def report_crash(process: Process, error: BaseException) -> None:
     """A callback raised, or returned what it may not."""
     process.kernel.log.error(
         "process_crashed",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         ancestors=_ancestors(process),
         links=[str(other) for other in islice(process.links or (), MOST_SHOWN)],
         queued=len(process.mailbox or ()),
@@ -104,9 +110,7 @@ def report_stop(process: Process, reason: Any) -> None:
     elif not is_orderly(reason):
         process.kernel.log.warning(
             "process_stopped",
-            behavior=process.callbacks.behavior,
-            name=process.name,
-            ref=str(process.ref),
+            **_who(process),
             reason=_told(process, "repr", lambda: _brief.repr(reason)),
         )
 
@@ -115,9 +119,7 @@ def report_terminate_failure(process: Process, error: BaseException) -> None:
     """`terminate` raised; the exit reason stays what it was."""
     process.kernel.log.error(
         "terminate_failed",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         exc_info=_exc_info(error),
     )
 
@@ -126,9 +128,7 @@ def report_untold(process: Process, error: Exception) -> None:
     """Somebody who watches a process, or is linked to it, could not be told of its end."""
     process.kernel.log.error(
         "end_not_told",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         exc_info=_exc_info(error),
     )
 
@@ -141,9 +141,7 @@ def report_zombie(process: Process, remains: asyncio.Future[Any]) -> None:
         stack, advice = thread_stack(process.thread), _SET_A_TIMEOUT
     process.kernel.log.error(
         "zombie",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         stack=stack,
         advice=advice,
     )
@@ -190,9 +188,7 @@ def report_unexpected_info(process: Process, message: Any) -> None:
     """A message came to a process without `handle_info`."""
     process.kernel.log.warning(
         "unexpected_message",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         message=_brief.repr(message),
     )
 
@@ -201,9 +197,7 @@ def report_refused_cast(process: Process, error: Exception) -> None:
     """A method was cast that the process does not have, or with arguments that do not fit."""
     process.kernel.log.warning(
         "cast_refused",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         error=str(error),
     )
 
@@ -212,9 +206,7 @@ def report_full_mailbox(process: Process) -> None:
     """Messages of others do not get into a bounded mailbox, or push out older ones."""
     process.kernel.log.warning(
         "mailbox_full",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         limit=process.bound.limit if process.bound else None,
         policy=process.bound.policy if process.bound else None,
         dropped=process.dropped,
@@ -225,9 +217,7 @@ def report_trace(process: Process, direction: str, kind: str, message: Any) -> N
     """A message to a traced process, or an answer of it."""
     process.kernel.log.info(
         "process_trace",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         direction=direction,
         kind=kind,
         message=_brief.repr(message),
@@ -238,9 +228,7 @@ def report_trace_hook_failed(process: Process, error: BaseException) -> None:
     """A hook of `ref.trace` raised; it is not called again."""
     process.kernel.log.warning(
         "trace_hook_failed",
-        behavior=process.callbacks.behavior,
-        name=process.name,
-        ref=str(process.ref),
+        **_who(process),
         exc_info=_exc_info(error),
     )
 

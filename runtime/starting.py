@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import copy_context
+from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final, get_origin
 
@@ -16,7 +18,7 @@ from noex.runtime import exits, outcome
 from noex.runtime.awaitables import PLAIN
 from noex.runtime.blocking import in_thread
 from noex.runtime.bounded import BoundedProcess
-from noex.runtime.callbacks import Callbacks, callbacks_of, known_callbacks
+from noex.runtime.callbacks import Callbacks, callbacks_of, known
 from noex.runtime.checks import check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import (
@@ -42,65 +44,99 @@ if TYPE_CHECKING:
 DEFAULT_INIT_TIMEOUT: Final = 30.0  # seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a process is started, beside its class and the arguments of `init`.
+
+    `terminate_timeout`: seconds that `terminate` may take before the process is killed, None for
+    no limit (default: the node's). `fence`: what `self.fence` shows. `mailbox`: how many messages
+    may wait for it (default: what the class says).
+    """
+
+    name: str | None = None
+    parent: Ref[Any] | None = None
+    link_to: Ref[Any] | None = None
+    init_timeout: float | None = DEFAULT_INIT_TIMEOUT
+    fence: Any = None
+    terminate_timeout: float | None = NODE_DEFAULT
+    mailbox: Mailbox | int | None = None
+
+    def check(self) -> None:
+        """Raise `InvalidOptionError` if the name or the timeout is none."""
+        if self.name is not None:
+            check_name(self.name)
+        check_timeout(self.init_timeout, "init_timeout")
+
+    def apply(self, kernel: Kernel, process: Process) -> None:
+        """What is known of the process before it runs."""
+        if self.name is not None:
+            process.name = process.ref.label = self.name
+            kernel.names[self.name] = process
+        if self.parent is not None:
+            process.parent = self.parent
+        if self.fence is not None:
+            process.fence = self.fence
+        if self.terminate_timeout != NODE_DEFAULT:
+            process.terminate_timeout = self.terminate_timeout
+        if self.link_to is not None:
+            process.starter = self.link_to
+            kernel.link(process, self.link_to)
+
+
 async def start(
     kernel: Kernel,
     cls: type[Any],
     args: Any,
     kwargs: dict[str, Any],
-    *,
-    name: str | None = None,
-    parent: Ref[Any] | None = None,
-    link_to: Ref[Any] | None = None,
-    init_timeout: float | None = DEFAULT_INIT_TIMEOUT,
-    fence: Any = None,
-    terminate_timeout: float | None = NODE_DEFAULT,
-    mailbox: Mailbox | int | None = None,
+    settings: Settings | None = None,
 ) -> Ref[Any] | None:
     """Start a process of class `cls` and return its ref when `init` has returned.
 
-    `terminate_timeout`: seconds that `terminate` may take before the process is killed, None for
-    no limit (default: the node's). `fence`: what `self.fence` shows. `mailbox`: how many messages
-    may wait for it (default: what the class says).
-
     Returns None if `init` says `Ignore`. Raises `InitFailedError` (with the cause),
-    `InitTimeoutError` after `init_timeout` seconds, `NameTakenError`, `InvalidOptionError`.
+    `InitTimeoutError` after the `init_timeout`, `NameTakenError`, `InvalidOptionError`.
     """
-    callbacks = known_callbacks(cls) if isinstance(cls, type) else None
-    if callbacks is None:
+    try:
+        callbacks = known[cls]
+    except (KeyError, TypeError):
         callbacks = callbacks_of(behavior_class(cls), GenServer)
-    if name is not None or init_timeout != DEFAULT_INIT_TIMEOUT:
-        _check(name, init_timeout)
+    if settings is not None:
+        settings.check()
     # Who does nothing but start processes gives way to the loop, too. `init` is seldom so quick
     # that a look at the clock counts, but often enough; and a name may be taken again and again.
-    if name is not None or not kernel.last_serial % 4:
+    if not kernel.last_serial & 3 or (settings is not None and settings.name is not None):
         await kernel.turns.give_way()
     if kernel.guarded or kernel.closing or kernel.closed is not None:
         kernel.refuse_start()
-    bound = callbacks.bound if mailbox is None else mailbox_of(mailbox)
-    process = _enter(kernel, callbacks, name, bound)
-    if parent is not None:
-        process.parent = parent
-    if fence is not None:
-        process.fence = fence
-    if terminate_timeout != NODE_DEFAULT:
-        process.terminate_timeout = terminate_timeout
-    if link_to is not None:
-        process.starter = link_to
-        kernel.link(process, link_to)
+    process = _enter(kernel, callbacks, settings)
+    # The callbacks run in a context of their own, which begins as that of the starter.
+    context = process.kept_context = copy_context()
+    if settings is not None:
+        settings.apply(kernel, process)
     try:
-        result = (process.kept_context or process.context).run(_init, process, args, kwargs)
+        context.run(current_process.set, process)
+        if callbacks.blocking:
+            result = context.run(in_thread, process, process.server.init, args, kwargs)
+        else:
+            result = context.run(process.server.init, *args, **kwargs)
     except KeyboardInterrupt as error:  # Ctrl-C is for the node; all else is the process's own
         kernel.bury(process, error)
         kernel.interrupted(error)
         raise
     except BaseException as error:
         raise _failed(kernel, process, error) from error
-    if type(result) in PLAIN:
-        process.state = result
-        return _up(kernel, process)
+    if type(result) in PLAIN and settings is None and process.doomed is None:
+        process.state = result  # like this most are started: `_up`, written out
+        if len(context) == 1:
+            process.kept_context = None
+        if process.mailbox:
+            process.rest()
+        else:
+            process.status = IDLE
+        return process.ref
     if iscoroutine(result):
+        timeout = DEFAULT_INIT_TIMEOUT if settings is None else settings.init_timeout
         try:
-            result = await _await_init(kernel, process, result, init_timeout)
+            result = await _await_init(kernel, process, result, timeout)
         except BaseException:  # whatever it was, nothing is left behind
             exits.abandon_init(process)
             raise
@@ -118,46 +154,34 @@ def behavior_class(behavior: Any) -> Any:
     return cls
 
 
-def _check(name: Any, init_timeout: Any) -> None:
-    if name is not None:
-        check_name(name)
-    check_timeout(init_timeout, "init_timeout")
-
-
-def _enter(
-    kernel: Kernel, callbacks: Callbacks, name: str | None, bound: Mailbox | None
-) -> Process:
-    """Into the tables, under its name."""
-    if name is not None and name in kernel.names:
-        raise NameTakenError(name, kernel.names[name].ref)
+def _enter(kernel: Kernel, callbacks: Callbacks, settings: Settings | None) -> Process:
+    """Into the table."""
+    bound = callbacks.bound
+    if settings is not None:
+        if settings.name in kernel.names:
+            raise NameTakenError(settings.name, kernel.names[settings.name].ref)
+        if settings.mailbox is not None:
+            bound = mailbox_of(settings.mailbox)
     try:
         server = callbacks.cls()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        name = None if settings is None else settings.name
         raise InitFailedError(callbacks.behavior, name) from error
     serial = kernel.last_serial = kernel.last_serial + 1
-    label = name or callbacks.behavior
-    ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, serial, label)
-    process_type = Process if bound is None else BoundedProcess
-    process = process_type(kernel, ref, server, callbacks, name, kernel.clock.wall())
-    if bound is not None:
+    ref: Ref[Any] = Ref(kernel, kernel.node_id, kernel.incarnation, serial, callbacks.behavior)
+    if bound is None:
+        process = Process(kernel, ref, server, callbacks, kernel.clock.wall())
+    else:
+        process = BoundedProcess(kernel, ref, server, callbacks, kernel.clock.wall())
         process.bound = bound
     server._process = process
     ref.process = process
     if callbacks.methods is not None:
         ref.casts = callbacks.methods.casts
     kernel.processes[serial] = process
-    if name is not None:
-        kernel.names[name] = process
     return process
-
-
-def _init(process: Process, args: Any, kwargs: dict[str, Any]) -> Any:
-    current_process.set(process)
-    if process.callbacks.blocking:
-        return in_thread(process, process.server.init, args, kwargs)
-    return process.server.init(*args, **kwargs)
 
 
 async def _await_init(

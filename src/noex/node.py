@@ -359,7 +359,7 @@ class Node:
         `InitTimeoutError` after 30 s, or `NodeStoppedError`. See `options` for a name and other
         settings.
         """
-        return start(self.kernel, behavior, args, kwargs)
+        return start(self._kernel or self.kernel, behavior, args, kwargs)
 
     def options(self, **options: Any) -> StartOptions:
         """Settings for one `start` or `spawn`: ``node.options(name="db").start(Database)``.
