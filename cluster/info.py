@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 from noex.cluster.view import Lineage, Member
@@ -103,7 +104,8 @@ def _standing(value: object) -> tuple[Lineage | None, int, int]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    """A finite number; a NaN here would stop the reading, and reach selectors and JSON."""
+    return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
 
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:

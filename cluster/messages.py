@@ -11,6 +11,7 @@ guessed, and no text or list may be longer than its limit.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -205,13 +206,15 @@ def decode(data: bytes) -> Envelope:
 def _envelope(fields: object) -> Envelope:
     parts = _list(fields, "message")
     if not parts or parts[0] != VERSION:
-        raise BadControlMessageError(f"version {parts[0] if parts else None!r}, not {VERSION}")
+        # In brief: the repr of a stranger's value may be endless, or too deep to be made.
+        said = reprlib.repr(parts[0] if parts else None)
+        raise BadControlMessageError(f"version {said}, not {VERSION}")
     _, cluster, node_id, incarnation, lineage, epoch, digest, kind, body = _exactly(
         parts, 9, "message"
     )
     unpack = _UNPACK.get(kind) if isinstance(kind, str) else None
     if unpack is None:
-        raise BadControlMessageError(f"unknown kind {kind!r}")
+        raise BadControlMessageError(f"unknown kind {reprlib.repr(kind)}")
     return Envelope(
         _text(cluster, "cluster"),
         (_text(node_id, "node id"), _number(incarnation, "incarnation")),

@@ -23,6 +23,7 @@ from typing import Any
 import zmq
 
 from noex.runtime.errors import MessageSerializationError, NodeStoppedError
+from noex.runtime.log import Throttle
 from noex.transport.control_events import (
     ControlEvent,
     ControlSettings,
@@ -91,6 +92,7 @@ class ControlLane:
         self._mail: ControlMail | None = None
         self._thread: ControlThread | None = None
         self._ended: asyncio.Event = asyncio.Event()
+        self._throttle = Throttle()
 
     @property
     def node_id(self) -> str:
@@ -229,8 +231,11 @@ class ControlLane:
     def _deliver(self, event: ControlEvent) -> None:
         try:
             self._on_event(event)
-        except Exception:
-            _log.exception("control_event_failed node=%s event=%r", self.node_id, event)
+        except Exception as error:
+            # What a peer says may be the cause: that must not fill the log.
+            kind = type(event).__name__
+            if self._throttle.allows((kind, type(error))):
+                _log.exception("control_event_failed node=%s event=%s", self.node_id, kind)
 
     def _checked(self, operation: str, data: bytes) -> bytes:
         if len(data) > self._settings.max_message:
