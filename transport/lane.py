@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -39,15 +40,21 @@ _HOLD_PAUSE: Final = 0.01  # seconds between two looks at `holds`
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
+def _receive(router: zmq.Socket[bytes]) -> list[bytes] | None:
+    return router.recv_multipart(_NOBLOCK)
+
+
 class UserLane:
     """Sends to and receives from the admitted lives of other nodes.
 
     `host` and `port`: where to listen (port 0 chooses one; `port` is final after `start`).
     `on_messages(uid, messages)`: a batch of one life, in order; it must not block. `on_trouble(uid,
     text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
-    done. `context`: one to share; otherwise the lane has its own. `secure(socket, is_server)`: sets
-    security options on each socket before it binds or connects. `holds()`: while it is true,
-    nothing is read; it is asked before each read.
+    done. `context`: one to share; otherwise the lane has its own. `secure(socket, peer)`: sets security
+    options on each socket before it binds (`peer` is None) or dials that node. `receive(socket)`:
+    reads one ZeroMQ message of the listening socket without waiting; None for one that is dropped,
+    because its sender is not who it says. `holds()`: while it is true, nothing is read; it is asked
+    before each read.
     """
 
     def __init__(
@@ -62,7 +69,8 @@ class UserLane:
         cluster: str = "noex",
         settings: LaneSettings | None = None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
-        secure: Callable[[zmq.Socket[bytes], bool], None] | None = None,
+        secure: Callable[[zmq.Socket[bytes], str | None], None] | None = None,
+        receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,
         holds: Callable[[], bool] | None = None,
     ) -> None:
         self.node_id, self.incarnation = node_id, incarnation
@@ -71,6 +79,7 @@ class UserLane:
         self._max_message = self.settings.max_message
         self._on_messages, self._on_trouble = on_messages, on_trouble
         self._secure = secure
+        self._receive = receive or _receive
         self._holds = holds
         self._given_context = context
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -116,7 +125,7 @@ class UserLane:
         try:
             self._router = make_router(self._context, self.settings)
             if self._secure is not None:
-                self._secure(self._router, True)
+                self._secure(self._router, None)
             self.port = bind(self._router, host, self.port)
             self._descriptor = watch(self._loop, self._router, "listening", self._drain)
         except BaseException:
@@ -144,7 +153,7 @@ class UserLane:
             session,
             endpoint,
             loop=self._loop,
-            make_dealer=self._make_dealer,
+            make_dealer=partial(self._make_dealer, uid[0]),
             tell=self._trouble,
             progressed=self._progressed,
         )
@@ -263,12 +272,16 @@ class UserLane:
             self._router.close(0)
             self._router = None
 
-    def _make_dealer(self, routing_id: bytes) -> zmq.Socket[bytes]:
+    def _make_dealer(self, peer: str, routing_id: bytes) -> zmq.Socket[bytes]:
         if self._context is None:
             raise NodeStoppedError(self.node_id, "its user lane is closed")
         dealer = make_dealer(self._context, routing_id, self.settings)
         if self._secure is not None:
-            self._secure(dealer, False)
+            try:
+                self._secure(dealer, peer)
+            except BaseException:
+                dealer.close(0)
+                raise
         return dealer
 
     def _flush(self) -> None:
@@ -288,12 +301,14 @@ class UserLane:
         size = 0
         for _ in range(_SLICE_BATCHES):
             try:
-                parts = router.recv_multipart(_NOBLOCK)
+                parts = self._receive(router)
             except zmq.Again:
                 break
             except zmq.ZMQError as error:
                 self._fail(error)
                 return
+            if parts is None:
+                continue
             self._perform(self._reception.handle(parts[0], parts[1:], loop.time()))
             size += len(parts[-1])
             if size > _SLICE_BYTES or self._router is None:

@@ -388,10 +388,10 @@ def test_ipv6() -> None:
 
 def test_a_shared_context_survives_and_every_socket_is_secured() -> None:
     async def main() -> None:
-        secured: list[tuple[int, bool]] = []
+        secured: list[tuple[int, str | None]] = []
 
-        def secure(sock: zmq.Socket[bytes], is_server: bool) -> None:
-            secured.append((sock.type, is_server))
+        def secure(sock: zmq.Socket[bytes], peer: str | None) -> None:
+            secured.append((sock.type, peer))
 
         with zmq.Context() as context:
             async with peers("a", "b", context=context, secure=secure) as (a, b):
@@ -399,7 +399,7 @@ def test_a_shared_context_survives_and_every_socket_is_secured() -> None:
                 a.lane.send(b.uid, b"x")
                 await until(lambda: b.received(a) == [b"x"], "x")
             assert not context.closed
-        assert secured == [(zmq.ROUTER, True), (zmq.ROUTER, True), (zmq.DEALER, False)]
+        assert secured == [(zmq.ROUTER, None), (zmq.ROUTER, None), (zmq.DEALER, b.uid[0])]
 
     run(main)
 
