@@ -50,11 +50,11 @@ class UserLane:
     `host` and `port`: where to listen (port 0 chooses one; `port` is final after `start`).
     `on_messages(uid, messages)`: a batch of one life, in order; it must not block. `on_trouble(uid,
     text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
-    done. `context`: one to share; otherwise the lane has its own. `secure(socket, peer)`: sets security
-    options on each socket before it binds (`peer` is None) or dials that node. `receive(socket)`:
-    reads one ZeroMQ message of the listening socket without waiting; None for one that is dropped,
-    because its sender is not who it says. `holds()`: while it is true, nothing is read; it is asked
-    before each read.
+    done. `context`: one to share; otherwise the lane has its own. `secure(socket, peer)`: sets
+    security options on each socket before it binds (`peer` is None) or dials that node.
+    `receive(socket)`: reads one ZeroMQ message of the listening socket without waiting; None for
+    one that is dropped, because its sender is not who it says. `holds()`: while it is true, nothing
+    is read; it is asked before each read.
     """
 
     def __init__(
