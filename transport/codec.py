@@ -8,13 +8,14 @@ registered or already imported here (see `noex.transport.message`). The wire for
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, overload
 
 from msgpack import Packer, Unpacker, unpackb
 
 from noex.runtime import messages
 from noex.runtime.errors import MessageSerializationError
 from noex.runtime.typed import MethodCall
+from noex.transport.codec_apart import APART_FROM, SCALARS, Aside, Brought, only_scalars
 from noex.transport.codec_build import Hook, hook_for, refuse_extension
 from noex.transport.codec_errors import DecodeError, UnknownTypeError
 from noex.transport.codec_limits import CodecLimits
@@ -23,6 +24,7 @@ from noex.transport.codec_shape import LISTS as LISTS_HELD
 from noex.transport.codec_shape import OTHER, shape, shape_inside
 from noex.transport.codec_tags import (
     ATOMS,
+    FEW,
     LISTS,
     MARK,
     TAGGED,
@@ -33,11 +35,13 @@ from noex.transport.codec_tags import (
 )
 from noex.transport.extensions import checked
 from noex.transport.message import message, register
+from noex.transport.parcel import Parcel
 
 __all__ = [
     "Codec",
     "CodecLimits",
     "DecodeError",
+    "Parcel",
     "RefHooks",
     "UnknownTypeError",
     "message",
@@ -94,19 +98,46 @@ class Codec:
         self._quick = min(_KEEP, self._limits.max_bytes, self._limits.max_items)
         self._small = min(_SMALL, self._limits.max_bytes, self._limits.max_items)
 
-    def encode(self, value: Any, *, operation: str = "send", root: str = "message") -> bytes:
-        """The bytes of `value`.
+    @overload
+    def encode(
+        self,
+        value: Any,
+        *,
+        operation: str = ...,
+        root: str = ...,
+        apart: Literal[False] = ...,
+    ) -> bytes: ...
+
+    @overload
+    def encode(
+        self, value: Any, *, operation: str = ..., root: str = ..., apart: Literal[True]
+    ) -> bytes | Parcel: ...
+
+    def encode(
+        self,
+        value: Any,
+        *,
+        operation: str = "send",
+        root: str = "message",
+        apart: bool = False,
+    ) -> bytes | Parcel:
+        """The bytes of `value`. With `apart`, large binaries in it come beside them, uncopied.
 
         Raises `MessageSerializationError` with `operation` and the path from `root` to the part
         that cannot travel, such as ``message[2].args[0].conn``.
         """
         kind = type(value)
-        if kind in ATOMS or (
-            only_atoms(map(type, value))
-            if kind is tuple
-            else kind is dict
-            and only_atoms(map(type, value))
-            and only_atoms(map(type, value.values()))
+        simple, only_simple = (SCALARS, only_scalars) if apart else (ATOMS, only_atoms)
+        if (
+            kind in simple
+            or (
+                only_simple(map(type, value))
+                if kind is tuple
+                else kind is dict
+                and only_atoms(map(type, value))
+                and only_simple(map(type, value.values()))
+            )
+            or (apart and _is_small(value, kind))
         ):
             try:
                 data = self._pack(value)
@@ -116,7 +147,7 @@ class Codec:
                 if len(data) <= self._quick or self._fits(value, kind, len(data)):
                     return data
         try:
-            return self._encode(value, kind)
+            return self._encode(value, kind, simple)
         except CannotTravel as refusal:
             path = refusal.path(root)
             raise MessageSerializationError(operation, path, refusal.reason) from None
@@ -124,13 +155,15 @@ class Codec:
             reason = f"{type(error).__name__}: {told(error)}"
             raise MessageSerializationError(operation, root, reason) from error
 
-    def decode(self, data: bytes | memoryview) -> Any:
+    def decode(self, data: bytes | memoryview | Parcel) -> Any:
         """The value that `encode` was given.
 
         Raises `DecodeError` for bytes that are no valid message, and `UnknownTypeError` for a
         valid one of a type that is not known here; nothing else.
         """
         try:
+            if type(data) is Parcel:
+                return self._decode_apart(data)
             if data[0] != MARK and len(data) <= self._small:
                 return unpackb(
                     data,
@@ -153,29 +186,31 @@ class Codec:
         items = 1 if kind in ATOMS else len(value)
         return size <= self._limits.max_bytes and items <= self._limits.max_items
 
-    def _encode(self, value: Any, kind: type) -> bytes:
-        form = self._plain_form(value, kind)
+    def _encode(self, value: Any, kind: type, simple: frozenset[type]) -> bytes | Parcel:
+        form = self._plain_form(value, kind, simple)
         if form is not None:
             data = self._packed(value)
             if data is not None:
                 return self._bounded(form + data)
         else:
-            data = self._packed(self._lowered(value, careful=False))
+            aside = Aside() if simple is SCALARS else None
+            data = self._packed(self._lowered(value, aside, careful=False))
             if data is not None:
-                return self._bounded(TAGGED + data)
-        return self._bounded(TAGGED + self._pack(self._lowered(value, careful=True)))
+                return self._bounded(TAGGED + data, aside)
+        aside = Aside() if simple is SCALARS else None
+        return self._bounded(TAGGED + self._pack(self._lowered(value, aside, careful=True)), aside)
 
-    def _plain_form(self, value: Any, kind: type) -> bytes | None:
+    def _plain_form(self, value: Any, kind: type, simple: frozenset[type]) -> bytes | None:
         """The mark of the plain form that can carry it, or None."""
         depth, items = self._limits.max_depth, self._limits.max_items
         if kind is tuple:
-            found = shape_inside(value, depth, items)
+            found = shape_inside(value, depth, items, simple)
             if not found & (LISTS_HELD | OTHER):
                 return _PLAIN
             return TUPLE_OF_LISTS if found == LISTS_HELD else None
         if kind is not dict and kind is not list:
-            return _PLAIN if kind in ATOMS else None
-        found = shape(value, depth, items)
+            return _PLAIN if kind in simple or (kind is bytes and _is_small(value, kind)) else None
+        found = shape(value, depth, items, simple)
         if not found & (LISTS_HELD | OTHER):
             return _PLAIN
         return LISTS if found == LISTS_HELD else None
@@ -187,25 +222,39 @@ class Codec:
         except Exception:
             return None
 
-    def _lowered(self, value: Any, *, careful: bool) -> Any:
-        lowering = Lowering(self._limits, self._ref_type, self._dump_ref, careful=careful)
-        return lowering.lower(value)
+    def _lowered(self, value: Any, aside: Aside | None, *, careful: bool) -> Any:
+        limits, ref_type, dump_ref = self._limits, self._ref_type, self._dump_ref
+        return Lowering(limits, ref_type, dump_ref, careful=careful, aside=aside).lower(value)
 
-    def _bounded(self, data: bytes) -> bytes:
+    def _bounded(self, data: bytes, aside: Aside | None = None) -> bytes | Parcel:
         if len(data) > _KEEP:
             self._pack = Packer().pack
-        if len(data) > self._limits.max_bytes:
+        size = len(data) if aside is None else len(data) + aside.size
+        if size > self._limits.max_bytes:
             raise CannotTravel(
-                f"it takes {len(data)} bytes, and CodecLimits.max_bytes is {self._limits.max_bytes}"
+                f"it takes {size} bytes, and CodecLimits.max_bytes is {self._limits.max_bytes}"
             )
-        return data
+        return data if aside is None or not aside.buffers else Parcel(data, aside.buffers)
 
-    def _decode(self, data: bytes | memoryview) -> Any:
-        size = len(data)
+    def _check_size(self, size: int) -> None:
         if size > self._limits.max_bytes:
             raise DecodeError(
                 f"it has {size} bytes, and CodecLimits.max_bytes is {self._limits.max_bytes}"
             )
+
+    def _decode_apart(self, parcel: Parcel) -> Any:
+        self._check_size(len(parcel))
+        data = parcel.data[parcel.start :]
+        if bytes(data[:2]) != TAGGED:
+            raise DecodeError("buffers beside a message of a form without placeholders")
+        brought = Brought(parcel.buffers)
+        value = self._unpacked(data[2:], list_hook=self._build, ext_hook=brought)
+        brought.check()
+        return value
+
+    def _decode(self, data: bytes | memoryview) -> Any:
+        size = len(data)
+        self._check_size(size)
         if data[0] != MARK:
             return self._unpacked(data, use_list=False)
         form, body = data[1], data[2:] if size <= _SMALL else memoryview(data)[2:]
@@ -223,6 +272,7 @@ class Codec:
         *,
         use_list: bool = True,
         list_hook: Hook | None = None,
+        ext_hook: Callable[[int, bytes], Any] = refuse_extension,
     ) -> Any:
         size = len(data)
         if size > _SMALL:
@@ -235,10 +285,22 @@ class Codec:
             list_hook=list_hook,
             strict_map_key=False,
             timestamp=3,
-            ext_hook=refuse_extension,
+            ext_hook=ext_hook,
             max_array_len=min(size, arrays),
             max_map_len=min(size, most),
         )
+
+
+def _is_small(value: Any, kind: type) -> bool:
+    """Whether it is a few atoms, small ones: then all of it stays in one."""
+    if kind is bytes:
+        return len(value) < APART_FROM
+    if kind is not tuple or len(value) > FEW or not only_atoms(map(type, value)):
+        return False
+    for item in value:  # noqa: SIM110 - a generator would take as long as all the rest
+        if type(item) is bytes and len(item) >= APART_FROM:
+            return False
+    return True
 
 
 def _check_complete(data: bytes | memoryview, size: int) -> None:

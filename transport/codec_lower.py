@@ -17,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
 from noex.transport import codec_exceptions
+from noex.transport.codec_apart import BYTEARRAY, BYTES, SCALARS, Aside
 from noex.transport.codec_limits import CodecLimits
 from noex.transport.codec_tags import ATOMS, FEW, CannotTravel, Tag, only_atoms, shown
 from noex.transport.extensions import DUMPS, dump_int, dump_text
@@ -30,7 +31,7 @@ _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, type)
 class Lowering:
     """One value on its way to plain items."""
 
-    __slots__ = ("careful", "depth", "dump_ref", "errors", "left", "ref_type", "simple")
+    __slots__ = ("aside", "careful", "depth", "dump_ref", "errors", "left", "ref_type", "simple")
 
     def __init__(
         self,
@@ -39,20 +40,25 @@ class Lowering:
         dump_ref: Callable[[Any], tuple[Any, ...]] | None,
         *,
         careful: bool,
+        aside: Aside | None = None,
     ) -> None:
         self.depth = limits.max_depth
         self.left = limits.max_items
         self.ref_type = ref_type
         self.dump_ref = dump_ref
         self.careful = careful  # some int is beyond 64 bits, or some str has lone surrogates
-        self.simple = _NOTHING if careful else ATOMS  # what needs no `lower`
+        self.aside = aside  # takes the large binaries; None: they stay within
+        # what needs no `lower`
+        self.simple = _NOTHING if careful else ATOMS if aside is None else SCALARS
         self.errors: tuple[int, ...] = ()  # the exceptions on the path to here, by id
 
     def lower(self, value: Any) -> Any:
         """The plain items for one value. Raises `CannotTravel`."""
         kind = type(value)
+        if kind in self.simple:
+            return value
         if kind in ATOMS:
-            return self._atom(value, kind) if self.careful else value
+            return self._atom(value, kind)
         if kind is self.ref_type:
             return self._ref(value)
         lower = _HOW.get(kind)
@@ -60,13 +66,29 @@ class Lowering:
             return lower(self, value)
         dump = DUMPS.get(kind)
         if dump is not None:
-            return dump(value)
+            return self._put_aside(value, kind) or dump(value)
         return self._object(value, kind)
 
     def _atom(self, value: Any, kind: type) -> Any:
         if kind is int:
             return dump_int(value)
-        return dump_text(value) if kind is str else value
+        if kind is str:
+            return dump_text(value)
+        aside = self.aside
+        if kind is bytes and aside is not None and aside.takes(len(value)):
+            return aside.put(BYTES, value)
+        return value
+
+    def _put_aside(self, value: Any, kind: type) -> Any:
+        """What stands for a large bytearray or memoryview; None for anything else."""
+        aside = self.aside
+        if aside is None:
+            return None
+        if kind is bytearray and aside.takes(len(value)):
+            return aside.put(BYTEARRAY, bytes(value))
+        if kind is memoryview and aside.takes(value.nbytes):
+            return aside.put_view(value)
+        return None
 
     def enter(self, size: int) -> None:
         """Counts one collection of `size` items against both budgets; ends with ``depth += 1``."""
@@ -84,7 +106,7 @@ class Lowering:
         size = len(values)
         self.enter(size)
         out: list[Any] = [tag]
-        if size > FEW and not self.careful and only_atoms(map(type, values)):
+        if size > FEW and self.simple.issuperset(map(type, values)):
             out.extend(values)
         else:
             self._fill(out, values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from noex.transport.codec_apart import APART_FROM
 from noex.transport.codec_tags import ATOMS, FEW, only_atoms
 
 TUPLES: Final = 1
@@ -15,20 +16,27 @@ LISTS: Final = 2
 OTHER: Final = 4
 """Something beyond atoms, tuples, lists and dicts; or too much or too deep for a quick look."""
 
-
-def shape(value: Any, depth: int, items: int) -> int:
-    """Which of `TUPLES`, `LISTS`, `OTHER` occur in an exact tuple, list or dict."""
-    return _look(value, depth, [items])
+Kinds = frozenset[type]
 
 
-def shape_inside(value: tuple[Any, ...], depth: int, items: int) -> int:
+def shape(value: Any, depth: int, items: int, simple: Kinds = ATOMS) -> int:
+    """Which of `TUPLES`, `LISTS`, `OTHER` occur in an exact tuple, list or dict.
+
+    `simple` are the types that need no look. Without bytes among them, large ones are `OTHER`.
+    """
+    return _look(value, depth, [items], simple)
+
+
+def shape_inside(value: tuple[Any, ...], depth: int, items: int, simple: Kinds = ATOMS) -> int:
     """The same for what a tuple holds, itself not counted."""
     left = items - len(value)
-    return OTHER if left < 0 else _look_within(value, depth, [left])
+    return OTHER if left < 0 else _look_within(value, depth, [left], simple)
 
 
-def _look(value: Any, depth: int, left: list[int]) -> int:
+def _look(value: Any, depth: int, left: list[int], simple: Kinds) -> int:
     kind = type(value)
+    if kind is bytes:
+        return OTHER if len(value) >= APART_FROM else 0
     if kind is dict:
         if not only_atoms(map(type, value)):
             return OTHER
@@ -40,15 +48,15 @@ def _look(value: Any, depth: int, left: list[int]) -> int:
     left[0] -= len(value)
     if left[0] < 0 or depth <= 0:
         return OTHER
-    if len(value) > FEW and only_atoms(map(type, items)):
+    if len(value) > FEW and simple.issuperset(map(type, items)):
         return found
-    return _look_within(items, depth, left, found)
+    return _look_within(items, depth, left, simple, found)
 
 
-def _look_within(items: Any, depth: int, left: list[int], found: int = 0) -> int:
+def _look_within(items: Any, depth: int, left: list[int], simple: Kinds, found: int = 0) -> int:
     for item in items:
-        if type(item) not in ATOMS:
-            found |= _look(item, depth - 1, left)
+        if type(item) not in simple:
+            found |= _look(item, depth - 1, left, simple)
             if found >= OTHER:
                 break
     return found
