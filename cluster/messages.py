@@ -26,6 +26,8 @@ MAX_TEXT: Final = 1024
 MAX_ITEMS: Final = 10_000
 MAX_BYTES: Final = 4 * 1024 * 1024
 U64: Final = 1 << 64
+HIGHEST: Final = U64 - (1 << 32)
+"""Of the numbers that only grow (incarnations, epochs): whoever has to pass one still can."""
 
 Phase = Literal["joining", "member", "over"]
 
@@ -217,9 +219,9 @@ def _envelope(fields: object) -> Envelope:
         raise BadControlMessageError(f"unknown kind {reprlib.repr(kind)}")
     return Envelope(
         _text(cluster, "cluster"),
-        (_text(node_id, "node id"), _number(incarnation, "incarnation")),
+        (_text(node_id, "node id"), _growing(incarnation, "incarnation")),
         None if lineage is None else _lineage(lineage),
-        _number(epoch, "epoch"),
+        _growing(epoch, "epoch"),
         _number(digest, "digest"),
         unpack(_list(body, kind)),
     )
@@ -248,6 +250,13 @@ def _number(value: object, what: str) -> int:
     if type(value) is not int or not 0 <= value < U64:
         raise BadControlMessageError(f"{what} is no number")
     return value
+
+
+def _growing(value: object, what: str) -> int:
+    number = _number(value, what)
+    if number > HIGHEST:
+        raise BadControlMessageError(f"an {what} above which there is none")
+    return number
 
 
 def _flag(value: object, what: str) -> bool:
@@ -281,13 +290,13 @@ def _phase(value: object) -> Phase:
 
 def _uid(value: object) -> Uid:
     node_id, incarnation = _exactly(value, 2, "uid")
-    return (_text(node_id, "node id"), _number(incarnation, "incarnation"))
+    return (_text(node_id, "node id"), _growing(incarnation, "incarnation"))
 
 
 def _lineage(value: object) -> Lineage:
     node_id, incarnation, epoch = _exactly(value, 3, "lineage")
     return Lineage(
-        _text(node_id, "node id"), _number(incarnation, "incarnation"), _number(epoch, "epoch")
+        _text(node_id, "node id"), _growing(incarnation, "incarnation"), _number(epoch, "epoch")
     )
 
 
@@ -297,7 +306,7 @@ def _member(value: object) -> Member:
     )
     return Member(
         _text(node_id, "node id"),
-        _number(incarnation, "incarnation"),
+        _growing(incarnation, "incarnation"),
         _status(status),
         _text(control, "endpoint"),
         _text(user, "endpoint"),
@@ -315,7 +324,7 @@ def _label(value: object) -> tuple[str, str]:
 
 def _known(value: object) -> tuple[Known, ...]:
     return tuple(
-        Known(_text(n, "node id"), _number(i, "incarnation"), _text(e, "endpoint"))
+        Known(_text(n, "node id"), _growing(i, "incarnation"), _text(e, "endpoint"))
         for n, i, e in (_exactly(each, 3, "joiner") for each in _list(value, "joiners"))
     )
 
@@ -324,7 +333,7 @@ def _view(value: object) -> View:
     lineage, epoch, members, gone, peak, forced = _exactly(value, 6, "view")
     view = View(
         _lineage(lineage),
-        _number(epoch, "epoch"),
+        _growing(epoch, "epoch"),
         tuple(_member(each) for each in _list(members, "members")),
         dict(_gone(each) for each in _list(gone, "gone")),
         _number(peak, "peak"),
@@ -345,7 +354,7 @@ def _check_view(view: View) -> None:
 def _gone(value: object) -> tuple[str, Gone]:
     node_id, incarnation, reason = _exactly(value, 3, "gone")
     return _text(node_id, "node id"), Gone(
-        _number(incarnation, "incarnation"), _text(reason, "reason")
+        _growing(incarnation, "incarnation"), _text(reason, "reason")
     )
 
 
@@ -368,7 +377,7 @@ def _unpack_join(body: list[Any]) -> Join:
 
 def _unpack_refused(body: list[Any]) -> Refused:
     uid, reason, highest = _exactly(body, 3, "refused")
-    return Refused(_uid(uid), _text(reason, "reason"), _number(highest, "incarnation"))
+    return Refused(_uid(uid), _text(reason, "reason"), _growing(highest, "incarnation"))
 
 
 def _unpack_alert(body: list[Any]) -> Alert:

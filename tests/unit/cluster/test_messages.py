@@ -113,3 +113,18 @@ def test_a_text_beyond_its_limit_is_refused() -> None:
     long = wire.Alert(("x" * (wire.MAX_TEXT + 1), 1), "r", True)
     with pytest.raises(wire.BadControlMessageError):
         wire.decode(wire.encode(envelope(long)))
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda b: type(b).__name__)
+def test_no_life_is_said_to_be_the_last_one_that_its_node_could_have(body: wire.Body) -> None:
+    """Else one message would end a node for good: it has to find an incarnation above."""
+    last = (1 << 64) - 1
+
+    def highest(value: object) -> object:
+        if isinstance(value, list):
+            return [highest(inner) for inner in value]
+        return last if value in (9, 1 << 63, 12, 4) and type(value) is int else value
+
+    data = msgpack.packb(highest(msgpack.unpackb(wire.encode(envelope(body)))))
+    with pytest.raises(wire.BadControlMessageError, match="incarnation"):
+        wire.decode(data)
