@@ -64,6 +64,14 @@ class SocketUnusableError(NoexError, OSError):
         )
 
 
+class SelfWatching:
+    """A socket without a descriptor, which itself calls `ready` (see `simulated_sockets`)."""
+
+    def watch(self, ready: Callable[[], None]) -> None:
+        """Call `ready` where a descriptor would speak."""
+        raise NotImplementedError
+
+
 def make_context() -> zmq.Context[zmq.Socket[bytes]]:
     """A context of its own for one node."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -175,11 +183,14 @@ def bind(sock: zmq.Socket[bytes], host: str, port: int) -> int:
 def watch(
     loop: asyncio.AbstractEventLoop, sock: zmq.Socket[bytes], what: str, ready: Callable[[], None]
 ) -> int:
-    """Call `ready` when the socket's descriptor says so. Returns the descriptor.
+    """Call `ready` when the socket's descriptor says so. Returns the descriptor, -1 for none.
 
     The descriptor is edge-triggered: it may be silent while messages wait, after any call on the
     socket. So `ready` must go on until the socket has nothing more, and be called after sends.
     """
+    if isinstance(sock, SelfWatching):
+        sock.watch(ready)
+        return -1
     try:
         descriptor = int(sock.getsockopt(zmq.FD))
         loop.add_reader(descriptor, ready)
