@@ -84,7 +84,8 @@ class NoProcessError(NoexError):
 class ServerCrashedError(NoexError):
     """The target ended while the call was waiting for its reply, or a stop for its orderly end.
 
-    `reason` is its exit reason: the exception of a crash, or a string such as ``"killed"``.
+    `reason` is its exit reason: the exception of a crash, or a string such as ``"killed"``. An
+    exception is the cause of this error too, so that a traceback shows where it was raised.
     """
 
     fields = ("ref", "reason")
@@ -92,6 +93,8 @@ class ServerCrashedError(NoexError):
     def __init__(self, ref: Any, reason: Any) -> None:
         super().__init__(ref, reason)
 
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason
     def describe(self) -> str:
         ref, reason = self.args
         noex = isinstance(reason, NoexError)

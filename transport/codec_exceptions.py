@@ -2,7 +2,7 @@
 
 An exception always travels: what cannot be encoded of it goes as its repr, with a note that says
 so. It carries its class by name, its `args`, its attributes, its notes, its cause (a bounded
-chain) and its traceback as text.
+chain; or the index of the argument that is the cause) and its traceback as text.
 
 On arrival its class is used if it is registered or already imported here, is an `Exception`, and
 goes back to one of Python's own; the instance is made by that built-in ancestor, so neither
@@ -156,6 +156,9 @@ def _formatted(error: BaseException, *, chain: bool) -> str:
 
 
 def _cause_of(lowering: Lowers, error: BaseException) -> Any:
+    for index, arg in enumerate(_args_of(error)):
+        if arg is error.__cause__ and arg is not None:
+            return index  # it is on its way already
     depth = lowering.depth
     try:
         return None if error.__cause__ is None else lowering.lower(error.__cause__)
@@ -171,7 +174,9 @@ def load(items: list[Any]) -> Exception:
     checked(attributes, dict)
     for note in checked(notes, tuple):
         checked(note, str)
-    if cause is not None and not isinstance(cause, Exception):
+    if type(cause) is int:
+        cause = _argument(args, cause)
+    elif cause is not None and not isinstance(cause, Exception):
         raise DecodeError("the cause of an exception is none")
     error = _rebuilt(checked(name, str), args, attributes)
     if error is None:
@@ -179,6 +184,13 @@ def load(items: list[Any]) -> Exception:
         error = RemoteError(shown_name, checked(text, str), args)
     _attach(error, notes, checked(trace, str), cause)
     return error
+
+
+def _argument(args: tuple[Any, ...], index: int) -> Exception | None:
+    """The argument that is the cause, too. What was too deep to travel came as a text."""
+    if not 0 <= index < len(args):
+        raise DecodeError(f"the cause of an exception is its argument {index}, of {len(args)}")
+    return args[index] if isinstance(args[index], Exception) else None
 
 
 def _rebuilt(name: str, args: tuple[Any, ...], attributes: dict[str, Any]) -> Exception | None:

@@ -55,6 +55,8 @@ _NAMED: Final = 0x80
 _header = Struct(">BQQI")
 _length = Struct(">H")
 MAX_TIMEOUT_MS: Final = 2**32 - 1
+OVERHEAD: Final = 8 * 1024
+"""More than an operation has besides its body: the header, and a name."""
 
 
 class Op(NamedTuple):

@@ -18,6 +18,8 @@ from noex.runtime.errors import (
     NodeNotReachableError,
     NoProcessError,
     OverloadedError,
+    RemoteError,
+    ServerCrashedError,
 )
 from noex.runtime.info import ProcessInfo, ProcessStatistics
 from noex.runtime.log import Throttle
@@ -148,7 +150,12 @@ class RemoteOperations:
         ident = self._next_call(peer, caller)
         extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
         data = ops.pack_op(kind, ref.serial, ident, extra, body, _name(ref))
-        if not self._post(peer.uid, data):
+        try:
+            posted = self._post(peer.uid, data)
+        except BaseException:  # the lane refuses its size
+            del peer.calls[ident]
+            raise
+        if not posted:
             del peer.calls[ident]
             raise OverloadedError(ref.node_id)
 
@@ -255,6 +262,13 @@ class RemoteOperations:
         body = self.encode_reason(reason)
         self.signal(peer, ops.pack_op(ops.LINK_EXIT, survivor, dead, body=body))
 
+    def encode_error(self, error: BaseException) -> bytes:
+        """An error that a caller gets always travels: of one that is too large, its text."""
+        try:
+            return self.codec.encode(error, operation="error")
+        except MessageSerializationError:
+            return self.codec.encode(_shortened(error), operation="error")
+
     def encode_reason(self, reason: Any) -> bytes:
         """An exit reason always travels: what cannot is sent as its repr.
 
@@ -265,6 +279,12 @@ class RemoteOperations:
         except MessageSerializationError:
             text = (SHUTDOWN, _text(reason[1])) if is_shutdown(reason) else _text(reason)
             return self.codec.encode(text, operation="exit reason")
+
+
+def _shortened(error: BaseException) -> Exception:
+    if type(error) is ServerCrashedError:
+        return ServerCrashedError(error.args[0], _text(error.args[1]))
+    return RemoteError(type(error).__qualname__, _text(error))
 
 
 def _text(value: Any) -> str:
@@ -302,14 +322,12 @@ class RemoteCaller(Caller):
 
     def _deliver(self, value: Any) -> None:
         try:
-            body = self._operations.codec.encode(value, operation="reply")
+            self._post(ops.REPLY, self._operations.codec.encode(value, operation="reply"))
         except MessageSerializationError as error:  # the caller hears of it; the server lives
             self._deliver_error(error)
-            return
-        self._post(ops.REPLY, body)
 
     def _deliver_error(self, error: BaseException) -> None:
-        self._post(ops.ERROR, self._operations.encode_reason(error))
+        self._post(ops.ERROR, self._operations.encode_error(error))
 
     def _post(self, kind: int, body: bytes) -> None:
         data = ops.pack_op(kind, ident=self.ident, body=body)

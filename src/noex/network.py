@@ -27,7 +27,9 @@ from noex.runtime.messages import LifeEnded, NodeBusy, NodeDown, NodeIdle, NodeU
 from noex.runtime.reasons import SUPERSEDED
 from noex.runtime.ref import Ref
 from noex.supervisor.host import HOST
+from noex.transport import ops
 from noex.transport.codec import Codec
+from noex.transport.codec_limits import CodecLimits
 from noex.transport.control import ControlLane
 from noex.transport.inbound import Inbound
 from noex.transport.lane import UserLane
@@ -70,7 +72,10 @@ class Network:
         self._lane: UserLane | None = None
         self._membership: Membership | None = None
         self._admin = Admin(node)
-        self.codec = Codec(refs=RefBinding(self._kernel, Ref))
+        # What can be encoded can be sent: so a reply or a reason that is too large is found out
+        # where something can be told instead of it.
+        limits = CodecLimits(max_bytes=max(1, config.lane.max_message - ops.OVERHEAD))
+        self.codec = Codec(refs=RefBinding(self._kernel, Ref), limits=limits)
         self.remote = RemoteOperations(self._kernel, self.codec, self._post)
         self._inbound = Inbound(self.remote)
         self._refusal = ""  # why a member did not let this node in, for the error of `join`

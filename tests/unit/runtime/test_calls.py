@@ -63,6 +63,7 @@ def test_case_124_the_caller_learns_the_server_s_crash_reason(cls: type[Any]) ->
         with pytest.raises(ServerCrashedError) as caught:
             await ref.call(raises(error))
         assert caught.value.reason is error and caught.value.ref == ref
+        assert caught.value.__cause__ is error  # so a traceback shows where it was raised
 
     run(main)
 

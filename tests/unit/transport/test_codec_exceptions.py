@@ -21,6 +21,7 @@ from noex.runtime.errors import (
     RemoteError,
     ServerCrashedError,
 )
+from noex.transport import codec_exceptions
 from noex.transport.codec import Codec, register
 from noex.transport.codec_errors import DecodeError, UnknownTypeError
 
@@ -256,6 +257,25 @@ def test_the_cause_travels() -> None:
     assert type(arrived.__cause__) is KeyError
     assert arrived.__cause__.__cause__.errno == 5
     assert arrived.__suppress_context__
+
+
+def test_a_cause_that_is_an_argument_travels_once_and_is_that_argument() -> None:
+    reason = raised(ValueError("x" * 10_000))
+    error = ServerCrashedError("ref", reason)
+    assert error.__cause__ is reason
+    arrived = back(error)
+    assert arrived.__cause__ is arrived.reason and type(arrived.reason) is ValueError
+    assert "in raised" in arrived.reason.remote_traceback
+    assert len(CODEC.encode(error)) - len(CODEC.encode(reason)) < 3000
+    assert back(ServerCrashedError("ref", "killed")).__cause__ is None
+
+
+@pytest.mark.parametrize("index", [-1, 2, 1 << 70])
+def test_a_cause_that_is_no_argument_is_refused(index: int) -> None:
+    items = ["builtins:ValueError", "text", ("a", "b"), {}, (), ""]
+    assert codec_exceptions.load([None, *items, 1]).__cause__ is None  # it became a text
+    with pytest.raises(DecodeError, match="of 2"):
+        codec_exceptions.load([None, *items, index])
 
 
 def test_a_long_chain_of_causes_is_cut_and_a_closed_one_ends() -> None:

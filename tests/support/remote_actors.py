@@ -1,0 +1,215 @@
+"""Behaviors for tests between two operating system processes: they do what they are told.
+
+Both processes import this module. What only one of them knows is in `remote_strangers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from noex.registry.behaviors import behavior
+from noex.runtime.genserver import GenServer
+from noex.runtime.messages import Down, Exit
+from noex.runtime.returns import Ignore, NoReply, Stop
+from noex.runtime.typed import Request, call, cast
+from noex.transport.message import message
+
+
+class Told(Exception):
+    """How a server crashes when it is told to. It says other than what it was made with."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"told to: {what}")
+        self.what = what
+        self.number = number
+
+
+def crash(error: Exception) -> None:
+    """A line of its own in a traceback."""
+    raise error
+
+
+@behavior("server")
+class Server(GenServer[Any]):
+    """Does what it is told; `heard` is what came, in order."""
+
+    def init(self, *args: Any, trap: bool = False, **kwargs: Any) -> Any:
+        self.trap_exits = trap
+        self.heard: list[Any] = []
+        self.kept: list[Any] = []
+        self.monitors: dict[Any, Any] = {}
+        return args, kwargs
+
+    async def handle_call(self, message: Any, state: Any) -> Any:
+        match message:
+            case "pid":
+                return os.getpid(), state
+            case "state":
+                return state, state
+            case "heard":
+                return list(self.heard), state
+            case "owed":  # how many callers still wait
+                return sum(not caller.expired for caller in self.kept), state
+            case "unsendable":
+                return asyncio.get_running_loop(), state
+            case "keep" | ("keep", _):
+                self.heard.append(message)
+                self.kept.append(self.caller)
+                return NoReply()
+            case ("answer", value):
+                return [caller.reply(value) for caller in self.kept], state
+            case ("fail", error):
+                assert self.caller is not None
+                self.caller.fail(error)
+                return NoReply()
+            case ("crash", error):
+                crash(error)
+            case ("end", reason):
+                return Stop(reason, reply="bye")
+            case ("sleep", seconds):
+                await asyncio.sleep(seconds)
+                return seconds, state
+            case ("try", ref, question, timeout):  # how a call from here ends
+                try:
+                    return ("answer", await ref.call(question, timeout=timeout)), state
+                except Exception as error:
+                    return ("error", error), state
+            case (str() as verb, *rest) if verb in ORDERS:
+                return ORDERS[verb](self, *rest), state
+        return message, state
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        match message:
+            case ("crash", error):
+                crash(error)
+            case ("end", reason):
+                return Stop(reason)
+        self.heard.append(("cast", message))
+        return None
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        match message:
+            case Down(_, ref, reason):
+                self.heard.append(("down", ref, reason))
+            case Exit(ref, reason):
+                self.heard.append(("exit", ref, reason))
+            case _:
+                self.heard.append(("info", message))
+
+    # ------------------------------------------------------------------ orders
+
+    def watch(self, ref: Any) -> None:
+        self.monitors[ref] = self.monitor(ref)
+
+    def unwatch(self, ref: Any) -> None:
+        self.monitors.pop(ref).cancel()
+
+    def tell(self, ref: Any, reason: Any) -> None:
+        ref.exit(reason)
+
+    def rows(self) -> dict[str, int]:
+        """What its node has open with each of its peers."""
+        return {i: peer.open_rows for i, peer in self.node.network.remote.peers.items()}
+
+    def count(self, reason: Any) -> Counter[Any]:
+        """How often `Down` and `Exit` came with this reason, by ref."""
+        return Counter(i[1] for i in self.heard if i[0] in ("down", "exit") and i[2] == reason)
+
+
+ORDERS = {
+    "link": Server.link,
+    "unlink": Server.unlink,
+    "monitor": Server.watch,
+    "demonitor": Server.unwatch,
+    "exit": Server.tell,
+    "rows": Server.rows,
+}
+
+
+@behavior("trouble")
+class Trouble(GenServer[Any]):
+    """Its init does as it is told, and leaves a trace: how often it was run."""
+
+    runs: ClassVar[Counter[Any]] = Counter()
+
+    async def init(self, what: str, detail: Any = None) -> Any:
+        Trouble.runs[what, detail] += 1
+        if what == "raise":
+            raise Told("start", 1)
+        if what == "ignore":
+            return Ignore
+        if what == "sleep":
+            await asyncio.sleep(detail)
+        return what
+
+    def handle_call(self, message: Any, state: Any) -> Any:
+        match message:
+            case ("runs", what, detail):
+                return Trouble.runs[what, detail], state
+        return message, state
+
+
+@message
+@dataclass(frozen=True)
+class Times(Request[int]):
+    """A request whose reply is an int."""
+
+    factor: int
+
+
+@behavior("tally")
+class Tally(GenServer[int]):
+    """Methods instead of messages."""
+
+    def init(self, start: int = 0) -> int:
+        return start
+
+    def handle_call(self, message: Any, state: int) -> Any:
+        assert isinstance(message, Times)
+        return state * message.factor, state
+
+    @call
+    def add(self, number: int, *, times: int = 1) -> int:
+        self.state += number * times
+        return self.state
+
+    @cast
+    def bump(self, number: int) -> None:
+        self.state += number
+
+
+@behavior("sequence")
+class Sequence(GenServer[int]):
+    """Takes numbers 1, 2, 3, ... by any way, and ends at the first that is out of turn."""
+
+    def init(self) -> int:
+        self.ways: Counter[str] = Counter()
+        self.trap_exits = True
+        return 0
+
+    def take(self, number: int, state: int, way: str) -> int:
+        if number != state + 1:
+            raise AssertionError(f"{way} {number} came after {state}")
+        self.ways[way] += 1
+        return number
+
+    def handle_call(self, message: Any, state: int) -> Any:
+        if message == "ways":
+            return dict(self.ways), state
+        state = self.take(message[0], state, "call")
+        return state, state
+
+    def handle_cast(self, message: Any, state: int) -> int:
+        return self.take(message[0], state, "cast")
+
+    def handle_info(self, message: Any, state: int) -> int:
+        match message:
+            case Exit(_, ("order", number)):
+                return self.take(number, state, "exit")
+            case Down(_, _, ("order", number)):
+                return self.take(number, state, "down")
+        return self.take(message[0], state, "info")
