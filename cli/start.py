@@ -87,6 +87,14 @@ def _or_never(_ctx: click.Context, _param: click.Parameter, seconds: float) -> f
     help="Allow an address beyond loopback, unencrypted.",
 )
 @click.option(
+    "--expected-peers",
+    type=int,
+    default=100,
+    envvar="NOEX_EXPECTED_PEERS",
+    show_default=True,
+    help="Other members for which there must be file descriptors.",
+)
+@click.option(
     "--join-timeout",
     type=float,
     default=15.0,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from noex.cluster.settings import ClusterSettings
-from noex.runtime.checks import check_limit
+from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InsecureBindError, InvalidNodeIdError, InvalidOptionError
 from noex.runtime.node_id import NodeAddress, is_loopback, parse_node_id
 from noex.transport.control_events import ControlSettings
@@ -39,6 +39,8 @@ class NodeConfig:
     - `user_port`, `pub_port` (0): the other two ports; 0 is chosen, and told to the peers.
     - `labels`: up to 64 strings by string, shown in `NodeInfo`, for selectors.
     - `insecure` (False): allow an address beyond loopback, without encryption.
+    - `expected_peers` (100): for how many other members there must be file descriptors. The soft
+      limit of open files is raised as far as needed; too low a hard one is logged at the start.
     - `copy_messages` (False): send every local message through the codec, to find in tests what
       would not survive the wire.
     - `kill_grace` (1): what a killed handler has to end before it counts as a zombie.
@@ -63,6 +65,7 @@ class NodeConfig:
     pub_port: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     insecure: bool = False
+    expected_peers: int = 100
     copy_messages: bool = False
     kill_grace: float = 1.0
     terminate_timeout: float = 5.0
@@ -80,6 +83,7 @@ class NodeConfig:
         _check_times(self)
         _check_ports(self)
         _check_threads(self.blocking_threads)
+        check_count(self.expected_peers, "expected_peers")
         _check_kinds(self)
         if self.node_id is None:
             _refuse_without_cluster(self)

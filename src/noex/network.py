@@ -31,6 +31,7 @@ from noex.transport import ops
 from noex.transport.codec import Codec
 from noex.transport.codec_limits import CodecLimits
 from noex.transport.control import ControlLane
+from noex.transport.descriptors import prepare
 from noex.transport.inbound import Inbound
 from noex.transport.lane import UserLane
 from noex.transport.remote import RefBinding, RemoteOperations
@@ -85,6 +86,7 @@ class Network:
     async def bind(self) -> None:
         """Bind all sockets; from then on the node id is final."""
         config = self._node.config
+        prepare(config.expected_peers, self._kernel.log)
         await self._control.start()
         node_id = str(config.address._replace(port=self._control.port))
         self._kernel.node_id = node_id

@@ -62,6 +62,7 @@ OPTIONS = {
     "user_port": ("--user-port", "NOEX_USER_PORT", "7001", 7001, "7002", 7002),
     "pub_port": ("--pub-port", "NOEX_PUB_PORT", "7001", 7001, "7002", 7002),
     "labels": ("--label", "NOEX_LABELS", "k=v", {"k": "v"}, "k=w=x", {"k": "w=x"}),
+    "expected_peers": ("--expected-peers", "NOEX_EXPECTED_PEERS", "3", 3, "4", 4),
     "join_timeout": ("--join-timeout", "NOEX_JOIN_TIMEOUT", "3", 3.0, "4.5", 4.5),
     "drain_timeout": ("--drain-timeout", "NOEX_DRAIN_TIMEOUT", "3", 3.0, "4.5", 4.5),
     "slow_handler": ("--slow-handler", "NOEX_SLOW_HANDLER", "3", 3.0, "0", None),
