@@ -111,7 +111,7 @@ class DuplicateTable:
 
     def __init__(self) -> None:
         self._buckets: dict[Hashable, dict[int, list[Record]]] = {}  # by key, then by owner
-        self._owned: dict[int, dict[Hashable, None]] = {}  # the keys of each owner
+        self._owned: dict[int, dict[Record, None]] = {}  # in the order in which they came
         self._count = 0
 
     def __len__(self) -> int:
@@ -128,8 +128,7 @@ class DuplicateTable:
         return list(self._buckets.get(place, {}).get(serial, ()))
 
     def all_of(self, serial: int) -> list[Record]:
-        places = self._owned.get(serial, {})
-        return list(chain.from_iterable(self._buckets[place][serial] for place in places))
+        return list(self._owned.get(serial, ()))
 
     def has_owner(self, serial: int) -> bool:
         return serial in self._owned
@@ -137,28 +136,28 @@ class DuplicateTable:
     def add(self, record: Record) -> None:
         serial = record.ref.serial
         self._buckets.setdefault(record.place, {}).setdefault(serial, []).append(record)
-        self._owned.setdefault(serial, {})[record.place] = None
+        self._owned.setdefault(serial, {})[record] = None
         self._count += 1
 
     def discard(self, record: Record) -> bool:
         serial, place = record.ref.serial, record.place
-        bucket = self._buckets.get(place, {})
-        records = bucket.get(serial, [])
-        if record not in records:
+        owned = self._owned.get(serial, {})
+        if record not in owned:
             return False
-        records.remove(record)
-        self._count -= 1
-        if not records:
+        del owned[record]
+        if not owned:
+            del self._owned[serial]
+        bucket = self._buckets[place]
+        bucket[serial].remove(record)
+        if not bucket[serial]:
             self._drop(place, serial)
-            owned = self._owned[serial]
-            del owned[place]
-            if not owned:
-                del self._owned[serial]
+        self._count -= 1
         return True
 
     def pop_owner(self, serial: int) -> list[Record]:
         found = self.all_of(serial)
-        for place in self._owned.pop(serial, {}):
+        self._owned.pop(serial, None)
+        for place in {record.place for record in found}:
             self._drop(place, serial)
         self._count -= len(found)
         return found

@@ -52,6 +52,24 @@ def test_functions_and_processes_hear_what_comes_and_goes(keys: str) -> None:
     run(main)
 
 
+def test_the_entries_of_the_dead_go_in_the_order_in_which_they_came() -> None:
+    async def main(kernel: Kernel) -> None:
+        events: list[Any] = []
+        registry = registry_of(kernel, "duplicate", events.append)
+        ref = await started(kernel, Mute)
+        for key, value in (("a", 1), ("b", 2), ("a", 3)):
+            registry.register(key, value, ref=ref)
+        registry.unregister_match("a", 1, ref=ref)
+        await ref.stop()
+        assert events[4:] == [
+            Unregistered("users", "b", ref, 2),
+            Unregistered("users", "a", ref, 3),
+        ]
+        assert registry.count() == 0
+
+    run(main)
+
+
 def test_what_changes_nothing_is_not_told() -> None:
     async def main(kernel: Kernel) -> None:
         events: list[Any] = []

@@ -86,9 +86,7 @@ class RegistryLife(RuleBasedStateMachine):
         ref.exit(reason)
         self.owners.remove(ref)
         self.dead.append(ref)
-        own = [entry for entry in self.entries if entry[1] == ref]
-        first_of_key = {typed(entry[0]): i for i, entry in reversed(list(enumerate(own)))}
-        self.gone(sorted(own, key=lambda entry: first_of_key[typed(entry[0])]))
+        self.gone([entry for entry in self.entries if entry[1] == ref])
 
     @precondition(lambda self: self.owners)
     @rule(pick=PICK, key=KEYS, value=VALUES)

@@ -29,7 +29,7 @@ Noted = list[tuple[int, int]]
 
 HARMLESS = ["answer"] * 10 + ["wait", "nap", "ask", "keep", "task", "continue", "timeout"] * 2
 FATAL = ["crash", "stop", "stop badly"]
-PATIENCE = 4.0  # seconds, of calls that have no outcome
+PATIENCE = 30.0  # seconds, of calls that have no outcome
 
 
 async def in_time(condition: Callable[[], bool]) -> None:
