@@ -233,6 +233,7 @@ async def spawn(
     cannot travel, and `CallTimeoutError`: a process that is started nevertheless is stopped again.
     """
     _check(behavior, name, register, init_timeout)
+    check_key(key)
     request_key = key if key is not None else _fresh_key(kernel)
     register = register or (None if name is None else "local")
     request = (
@@ -262,6 +263,12 @@ def _path_of(path: str) -> str:
         if path.startswith(place):
             return name + path.removeprefix(place)
     return path
+
+
+def check_key(key: Any) -> None:
+    """Refuse what cannot name a request."""
+    if not _is_key(key):
+        raise InvalidOptionError("key", key, "something hashable that travels, or None")
 
 
 def _is_key(key: Any) -> bool:

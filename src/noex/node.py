@@ -374,6 +374,8 @@ class Node:
 
         Raises `InvalidOptionError`.
         """
+        - `key`: names a `spawn`, so that it may be asked for again, within a minute, whatever became
+          of the answer: whoever gives the same key gets the process that it started.
         return StartOptions(self, **options)
 
     async def spawn(

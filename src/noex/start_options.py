@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
-from noex.registry.spawner import spawn
+from noex.registry.spawner import check_key, spawn
 from noex.runtime.checks import check_flag, check_limit, check_name, check_timeout
 from noex.runtime.current import current_process
 from noex.runtime.errors import InvalidOptionError
@@ -17,7 +17,7 @@ from noex.runtime.typed import Startable, State
 if TYPE_CHECKING:
     from noex.node import Node
 
-KNOWN: Final = ("name", "link", "register", "mailbox", "init_timeout", "timeout")
+KNOWN: Final = ("name", "link", "register", "mailbox", "init_timeout", "timeout", "key")
 
 P = ParamSpec("P")
 G = TypeVar("G")
@@ -36,6 +36,7 @@ class StartOptions:
         mailbox: Mailbox | int | None = None,
         init_timeout: float | None = 30.0,
         timeout: float = 10.0,
+        key: Hashable = None,
         **unknown: Any,
     ) -> None:
         for option, value in unknown.items():
@@ -45,6 +46,8 @@ class StartOptions:
         check_flag(link, "link")
         check_timeout(init_timeout, "init_timeout")
         check_limit(timeout, "timeout")
+        if key is not None:
+            check_key(key)
         if register not in ("local", "global"):
             raise InvalidOptionError("register", register, 'legal are "local" and "global"')
         if register == "global" and name is None:
@@ -56,6 +59,7 @@ class StartOptions:
         self._mailbox = mailbox_of(mailbox)
         self._init_timeout = init_timeout
         self._timeout = timeout
+        self._key = key
 
     @overload
     async def start(
@@ -81,6 +85,8 @@ class StartOptions:
 
         Type checkers do not look at the arguments here.
         """
+        if self._key is not None:
+            raise InvalidOptionError("key", self._key, "a start here is not repeated; spawn is")
         local_name = self._name if self._register == "local" else None
         ref = await self._node.kernel.start(
             behavior,
@@ -113,6 +119,7 @@ class StartOptions:
             init_timeout=self._timeout if self._init_timeout is None else self._init_timeout,
             mailbox=self._mailbox,
             timeout=self._timeout,
+            key=self._key,
         )
         return ref  # type: ignore[no-any-return]  # None if `init` says so, which it rarely does
 

@@ -53,6 +53,13 @@ class Pair:
         """A `Server` on each: here, there."""
         return await self.here(**kwargs), await self.there(**kwargs)
 
+    async def far_processes(self) -> int:
+        """How many processes live on the far node, but for the one that is asked."""
+        probe = await self.there()
+        count: int = await probe.call(("processes",))
+        probe.exit("kill")
+        return count - 1
+
     async def rows(self) -> tuple[int, int]:
         """How many rows each of the two nodes has open with the other (see `Peer.open_rows`)."""
         probe = await self.there()

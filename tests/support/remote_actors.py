@@ -115,9 +115,8 @@ class Server(GenServer[Any]):
         """What its node has open with each of its peers."""
         return {i: peer.open_rows for i, peer in self.node.network.remote.peers.items()}
 
-    def count(self, reason: Any) -> Counter[Any]:
-        """How often `Down` and `Exit` came with this reason, by ref."""
-        return Counter(i[1] for i in self.heard if i[0] in ("down", "exit") and i[2] == reason)
+    def processes(self) -> int:
+        return self.kernel.process_count
 
 
 ORDERS = {
@@ -127,6 +126,7 @@ ORDERS = {
     "demonitor": Server.unwatch,
     "exit": Server.tell,
     "rows": Server.rows,
+    "processes": Server.processes,
 }
 
 
