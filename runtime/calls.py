@@ -123,7 +123,7 @@ class LocalCaller(Caller):
         self.target = target
         self.timeout = timeout
         self.deadline: Deadline | None = None
-        self.ident = 0  # of the call on the wire
+        self.ident = 0  # of the call on the wire, until its outcome has come
 
     @property
     def expired(self) -> bool:
@@ -163,7 +163,7 @@ class LocalCaller(Caller):
 
     def resolve(self, value: Any) -> None:
         """The reply has come over the wire, where it was checked when it was given."""
-        self._settle()
+        self._answered, self.ident = True, 0
         if not self.future.done():
             self.future.set_result(value)
 

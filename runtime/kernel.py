@@ -37,6 +37,7 @@ from noex.runtime.ref import Ref
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.scheduler import Scheduler
 from noex.runtime.turns import turns_of
+from noex.runtime.waiting import outcome_for, outcome_from_elsewhere
 from noex.runtime.workers import Workers
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from noex.runtime.process import Process
     from noex.runtime.seam import Remote
     from noex.runtime.threads import Threads
-
-    Send = Callable[[Ref[Any], Any, LocalCaller], None]
 
 _kernels: WeakSet[Kernel] = WeakSet()
 
@@ -161,14 +160,17 @@ class Kernel:
 
     # ------------------------------------------------------------------ messages
 
-    async def call(self, ref: Ref[Any], message: Any, timeout: float | None) -> Any:
+    def call(self, ref: Ref[Any], message: Any, timeout: float | None) -> Coroutine[Any, Any, Any]:
         """The long way of a call: through the mailbox, or to another node."""
         self.check_usable()
+        if self.is_own(ref):
+            return self._call_here(ref, message, timeout)
+        if self.remote is None:
+            raise NodeNotReachableError(ref.node_id)
         caller = LocalCaller(self.loop.create_future(), ref, timeout)
-        if not self.is_own(ref):
-            if self.remote is None:
-                raise NodeNotReachableError(ref.node_id)
-            return await self.call_elsewhere(self.remote.call, ref, message, caller)
+        return outcome_from_elsewhere(self, self.remote.call, ref, message, caller)
+
+    async def _call_here(self, ref: Ref[Any], message: Any, timeout: float | None) -> Any:
         process = self.find(ref)
         if process is None or not process.is_alive():
             await self.turns.give_way()
@@ -177,46 +179,10 @@ class Kernel:
         self.refuse_cycle(handler, process)
         if self.copier is not None:
             message = self.copier(message)
+        caller = LocalCaller(self.loop.create_future(), ref, timeout)
         if not process.deliver((states.CALL, message, caller)):
             raise NoProcessError(ref)
-        return await self.await_from(handler, caller)
-
-    def await_reply(self, caller: LocalCaller, timeout: float | None) -> Coroutine[Any, Any, Any]:
-        """Wait for a reply that a call in its caller's turn left open."""
-        caller.timeout = timeout
-        return self.await_from(handler_process(), caller)
-
-    def await_from(self, handler: Process | None, caller: LocalCaller) -> Coroutine[Any, Any, Any]:
-        """Wait, and let others see for whom, so that a cycle of calls is noticed."""
-        return self._await(caller) if handler is None else self._await_seen(handler, caller)
-
-    async def _await_seen(self, handler: Process, caller: LocalCaller) -> Any:
-        handler.waiting_on = self.find(caller.target)
-        try:
-            return await self._await(caller)
-        finally:
-            handler.waiting_on = None
-
-    async def _await(self, caller: LocalCaller) -> Any:
-        if caller.timeout is not None and not caller.future.done():
-            caller.deadline = self.alarm.after(caller.timeout, caller.expire)
-        try:
-            return await caller.future
-        finally:
-            caller.give_up()
-
-    async def call_elsewhere(
-        self, send: Send, ref: Ref[Any], message: Any, caller: LocalCaller
-    ) -> Any:
-        """Send a call by way of `send`, which is one of `remote`, and wait for its outcome."""
-        send(ref, message, caller)
-        try:
-            if caller.future.done():
-                await self.turns.give_way()
-            return await self._await(caller)
-        finally:
-            if self.remote is not None:
-                self.remote.cancel_call(ref, caller)
+        return await outcome_for(self, handler, caller)
 
     def cast(self, ref: Ref[Any], message: Any) -> bool:
         """Deliver to `handle_cast`."""

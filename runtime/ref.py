@@ -17,6 +17,7 @@ from noex.runtime.proxy import Proxy
 from noex.runtime.reasons import NORMAL
 from noex.runtime.states import CAST, IDLE, INFO
 from noex.runtime.typed import Request
+from noex.runtime.waiting import reply_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -151,7 +152,7 @@ class Ref(Generic[G_co]):
                 return reply
             if reply.caller.future.done():
                 return reply.caller.future.result()
-            return await kernel.await_reply(reply.caller, timeout)
+            return await reply_to(kernel, reply.caller, timeout)
         return await kernel.call(self, message, timeout)
 
     async def _turn_comes(self, process: Process) -> bool:

@@ -23,6 +23,7 @@ from noex.runtime.current import handler_process
 from noex.runtime.errors import InvalidOptionError, NodeNotReachableError, NoProcessError
 from noex.runtime.info import info_of, statistics_of
 from noex.runtime.states import IDLE, STOP, SUSPENDED, SYSTEM, Item
+from noex.runtime.waiting import outcome_for, outcome_from_elsewhere
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -48,7 +49,7 @@ async def ask(
         if kernel.remote is None:
             raise NodeNotReachableError(ref.node_id)
         send = kernel.remote.ask
-        return await kernel.call_elsewhere(send, ref, (operation, *args), caller)
+        return await outcome_from_elsewhere(kernel, send, ref, (operation, *args), caller)
     process = kernel.find(ref)
     if process is None or not process.is_alive():
         await kernel.turns.give_way()
@@ -61,7 +62,7 @@ async def ask(
     accept(process, operation, args, caller)
     if caller.future.done():
         await asyncio.sleep(0)  # who does nothing but ask gives way to the loop
-    return await kernel.await_from(handler, caller)
+    return await outcome_for(kernel, handler, caller)
 
 
 def accept(process: Process, operation: Any, args: tuple[Any, ...], caller: Caller) -> None:

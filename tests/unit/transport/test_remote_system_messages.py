@@ -23,6 +23,7 @@ from noex.runtime.errors import (
     ServerCrashedError,
 )
 from noex.runtime.ref import Ref
+from noex.runtime.waiting import outcome_from_elsewhere
 from noex.transport import ops
 
 
@@ -136,7 +137,7 @@ def test_a_request_of_a_strange_form_is_answered_with_an_error(message: Any) -> 
 
             caller = LocalCaller(a.kernel.loop.create_future(), ref, 1.0)
             with pytest.raises((InvalidOptionError, TypeError)):
-                await a.kernel.call_elsewhere(send, ref, message, caller)
+                await outcome_from_elsewhere(a.kernel, send, ref, message, caller)
             assert await ref.call("lives") == "lives"
             assert not (await own.info()).is_traced
             assert a.open_rows == b.open_rows == 0
