@@ -92,9 +92,9 @@ class ServerCrashedError(NoexError):
 
     def __init__(self, ref: Any, reason: Any) -> None:
         super().__init__(ref, reason)
-
         if isinstance(reason, BaseException):
             self.__cause__ = reason
+
     def describe(self) -> str:
         ref, reason = self.args
         noex = isinstance(reason, NoexError)
