@@ -49,6 +49,13 @@ class DialRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwelcome:
+    """Somebody listens at `endpoint`, and does not let this node in for want of the right key."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class PulseSeen:
     """A heartbeat of a peer, and which view it holds."""
 
@@ -86,7 +93,9 @@ class LeaveWanted:
     status: Status
 
 
-Event = Heard | LinkUp | LinkDown | DialRefused | PulseSeen | Answered | Tick | LeaveWanted
+Event = (
+    Heard | LinkUp | LinkDown | DialRefused | Unwelcome | PulseSeen | Answered | Tick | LeaveWanted
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@
 2. While only other joiners answer, they tell each other whom they know. The smallest node id among
    those who are heard directly founds, once they have known each other for `found_after`; the rest
    meet its view at their next greeting, and join it.
-3. If nobody answers for `alone_after`, it founds alone; at once if it has no contacts at all.
+3. If nobody answers for `alone_after`, it founds alone; at once if it has no contacts at all. Not
+   while a contact turns it away for want of the right key: that is a mistake to be mended, and a
+   cluster beside the one that it was to join would hide it.
 
 Two that found at the same time make two lineages, and the weaker ends when they meet (M). No
 agreement is needed to begin.
@@ -50,6 +52,7 @@ class Joining:
         self._quiet_since = now
         self._started_at = now
         self._company_since: float | None = None
+        self._turned_away_at: float | None = None
         self._hosts: dict[Uid, _Host] = {}
         self._joiners: dict[Uid, _Joiner] = {}
 
@@ -78,6 +81,10 @@ class Joining:
         if self._company_since is None:
             self._company_since = now
 
+    def unwelcome(self, now: float) -> None:
+        """Somebody who listens where a contact should be does not accept this node's key."""
+        self._turned_away_at = now
+
     def lost(self, endpoint: str) -> None:
         """Nobody listens at `endpoint` any more."""
         self._joiners = {u: j for u, j in self._joiners.items() if j.endpoint != endpoint}
@@ -105,6 +112,8 @@ class Joining:
         if self._settings.expect is not None and company < self._settings.expect:
             return False
         if not self._joiners:
+            if self._turned_away_at is not None and now - self._turned_away_at < FRESH:
+                return False
             patience = self._settings.alone_after if contacts else 0.0
             return now - self._quiet_since >= patience
         known_for = now - max(self._started_at, self._company_since or now)

@@ -21,11 +21,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from noex.cluster import events as ev
 from noex.cluster import messages as wire
+from noex.cluster.callbacks import ClusterCallbacks, Control
+from noex.cluster.claims import speaks_for
 from noex.cluster.info import (
     NodeInfo,
     PulseNews,
@@ -45,6 +46,7 @@ from noex.runtime.node_id import parse_node_id
 from noex.transport.control_events import (
     ControlEvent,
     DialRefused,
+    HandshakeFailed,
     LinkDown,
     LinkUp,
     Pong,
@@ -52,48 +54,9 @@ from noex.transport.control_events import (
     Received,
 )
 
+__all__ = ["ClusterCallbacks", "Control", "Membership", "seed_endpoint"]
+
 DESCRIBE_EVERY = 0.5
-
-
-class Control(Protocol):
-    """What membership needs of the control lane."""
-
-    def connect(self, endpoint: str) -> None: ...
-    def disconnect(self, endpoint: str) -> None: ...
-    def subscribe(self, endpoint: str) -> None: ...
-    def unsubscribe(self, endpoint: str) -> None: ...
-    def send(self, endpoint: str, data: bytes) -> None: ...
-    def answer(self, origin: bytes, data: bytes) -> None: ...
-    def ping(self, endpoint: str, token: int = 0) -> None: ...
-    def set_pulse(self, **fields: Any) -> None: ...
-    def new_life(self, incarnation: int) -> None: ...
-
-
-def _ignore(*_: Any) -> None:
-    """Nobody listens."""
-
-
-@dataclass(slots=True)
-class ClusterCallbacks:
-    """Plain functions that are called on the loop. What they raise is logged, and harms nobody.
-
-    - `node_down(member, reason)`, `node_up(member)`, `view_changed(view)`
-    - `node_busy(node_id, lag)`, `node_idle(node_id)`
-    - `life_ended(reason)`: ``removed``, ``outranked`` or ``stale``; then `new_life(incarnation)`
-    - `refused(reason, by)`: a member does not let this node in (``id_in_use``, ``unreachable``);
-      it goes on asking
-    - `other_message(origin, kind, body)`: an `Admin` or `AdminReply`; see `Membership.reply`
-    """
-
-    node_down: Callable[[Member, str], None] = _ignore
-    node_up: Callable[[Member], None] = _ignore
-    view_changed: Callable[[View], None] = _ignore
-    node_busy: Callable[[str, float], None] = _ignore
-    node_idle: Callable[[str], None] = _ignore
-    life_ended: Callable[[str], None] = _ignore
-    new_life: Callable[[int], None] = _ignore
-    refused: Callable[[str, str], None] = _ignore
-    other_message: Callable[[ev.Address, str, wire.Admin | wire.AdminReply], None] = _ignore
 
 
 def seed_endpoint(seed: str) -> str:
@@ -326,8 +289,8 @@ class Membership:
         if self._views is None:
             return
         match event:
-            case Received(origin, endpoint, data, at):
-                self._received(origin if origin is not None else endpoint, data, at)
+            case Received(origin, endpoint, data, at, peer):
+                self._received(origin if origin is not None else endpoint, data, at, peer)
             case Pulse():
                 self._pulse(event)
             case LinkUp(endpoint, at):
@@ -336,10 +299,16 @@ class Membership:
                 self._feed(ev.LinkDown(endpoint, at))
             case DialRefused(endpoint, at):
                 self._feed(ev.DialRefused(endpoint, at))
+            case HandshakeFailed(endpoint, reason, _):
+                self._feed(ev.Unwelcome(endpoint))
+                self._complain("handshake_failed", endpoint, reason=reason)
+                self._call(self._callbacks.refused, reason, endpoint)
             case Pong(endpoint, token, node_id, incarnation, lag, at):
                 self._feed(ev.Answered(endpoint, (node_id, incarnation), at, lag, token))
 
-    def _received(self, address: ev.Address | None, data: bytes, at: float) -> None:
+    def _received(
+        self, address: ev.Address | None, data: bytes, at: float, peer: str | None
+    ) -> None:
         if address is None:
             return
         try:
@@ -347,6 +316,9 @@ class Membership:
         except wire.BadControlMessageError as error:
             where = address if isinstance(address, str) else "incoming"
             self._complain("bad_control_message", where, reason=str(error))
+            return
+        if peer is not None and not speaks_for(message, peer):
+            self._call(self._callbacks.spoofed, peer, message.sender[0])
             return
         self._feed(ev.Heard(address, message, at))
 

@@ -17,8 +17,7 @@ wrong suspicion, two leaders can decide. Three things keep that from doing lasti
 Being behind. Whoever hears an envelope or heartbeat with an older epoch, another lineage, or a life
 that is not in its view, answers with its view. That alone replaces obituaries and catch-up.
 
-Order of one `handle`: notice an own stall; take the event; decide what is pending; say which links
-are wanted.
+Order of one `handle`: notice an own stall; take the event; decide what is pending; want links.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ from noex.cluster.view import (
     successor,
 )
 
-NEIGHBOUR_FOR = 10.0
-"""How long a joiner that was only heard of is greeted."""
+NEIGHBOUR_FOR = 10.0  # seconds for which a joiner that was only heard of is greeted
 
 
 class Views:
@@ -127,6 +125,8 @@ class Views:
             case ev.DialRefused(endpoint) if endpoint in self._links:
                 self.detector.refused(endpoint)
                 self._joining.lost(endpoint)
+            case ev.Unwelcome():
+                self._joining.unwelcome(now)
             case ev.Answered(endpoint, uid, at):
                 self._answered(endpoint, uid, at)
                 self.doubt.answered(endpoint, event.token)

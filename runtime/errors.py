@@ -25,6 +25,7 @@ The tree (supervisor errors continue it in `noex.supervisor.errors`)::
     ├── NodeStoppedError(node_id)                the node is not running
     ├── PortInUseError(address)                  also an OSError
     ├── InsecureBindError(address)               a bind beyond loopback without security
+    ├── JoinTimeoutError(node_id, reason)        no member in time; also a TimeoutError
     └── InvalidValueError                        also a ValueError
         ├── InvalidNodeIdError(input, reason)
         ├── InvalidOptionError(field, value, reason)
@@ -411,7 +412,10 @@ class PortInUseError(NoexError, OSError):
 
 
 class InsecureBindError(NoexError):
-    """A bind beyond loopback without any security. ``insecure=True`` allows it, in the clear."""
+    """A bind beyond loopback without any security.
+
+    ``cluster_secret=`` or ``keys=`` encrypts; ``insecure=True`` allows it in the clear.
+    """
 
     fields = ("address",)
 
@@ -421,8 +425,21 @@ class InsecureBindError(NoexError):
     def describe(self) -> str:
         return (
             f"refusing to bind {self.args[0]}: without security a node binds to loopback only; "
-            "bind a loopback address, or say insecure=True to send everything unencrypted"
+            "give it a cluster_secret= that all nodes have, or keys= (NodeKeys), bind a loopback "
+            "address, or say insecure=True to send everything unencrypted and believe everybody"
         )
+
+
+class JoinTimeoutError(NoexError, TimeoutError):
+    """The node was not let into a cluster within `join_timeout`; `reason` says what is known."""
+
+    fields = ("node_id", "reason")
+
+    def __init__(self, node_id: str, reason: str) -> None:
+        super().__init__(node_id, reason)
+
+    def describe(self) -> str:
+        return f"{self.args[0]} is {self.args[1]}"
 
 
 def _shown(value: Any) -> str:

@@ -29,6 +29,7 @@ from noex.transport.control_events import (
     ControlSettings,
     ControlStats,
     DialRefused,
+    HandshakeFailed,
     LinkDown,
     LinkUp,
     Pong,
@@ -40,6 +41,7 @@ from noex.transport.control_mail import ControlMail, Outgoing, Wanted
 from noex.transport.control_names import is_numeric, resolve
 from noex.transport.control_sockets import Socket, parse_endpoint
 from noex.transport.control_thread import Bind, ControlThread, Life
+from noex.transport.curve import Curve
 from noex.transport.pulse import pack_fields
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "ControlSettings",
     "ControlStats",
     "DialRefused",
+    "HandshakeFailed",
     "LinkDown",
     "LinkUp",
     "Pong",
@@ -63,7 +66,9 @@ class ControlLane:
 
     `host` and `port` are where the ROUTER listens, `pub_port` where the pulses leave (0: chosen;
     `port` and `pub_port` are final after `start`). `on_event` is called on the loop for every
-    `ControlEvent`; what it raises is logged. A `context` that is handed in stays open.
+    `ControlEvent`; what it raises is logged. A `context` that is handed in stays open. `curve`
+    secures the sockets; with keys that are bound to names, `publisher_at(endpoint)` says whose
+    pulses come from there.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class ControlLane:
         settings: ControlSettings | None = None,
         on_event: Callable[[ControlEvent], None],
         context: zmq.Context[Socket] | None = None,
+        curve: Curve | None = None,
+        publisher_at: Callable[[str], str | None] = lambda _endpoint: None,
     ) -> None:
         self.host = host
         self.port = port
@@ -84,11 +91,13 @@ class ControlLane:
         self._settings = settings or ControlSettings()
         self._on_event = on_event
         self._context = context
+        self._curve = curve
+        self._publisher_at = publisher_at
         self._fields: dict[str, Any] = {}
         self._life = Life(node_id, incarnation, pack_fields({}, self._settings.max_pulse))
         self._links: dict[str, int] = {}
         self._link_number = 0
-        self._subscriptions: frozenset[str] = frozenset()
+        self._subscriptions: dict[str, str | None] = {}
         self._mail: ControlMail | None = None
         self._thread: ControlThread | None = None
         self._ended: asyncio.Event = asyncio.Event()
@@ -141,11 +150,20 @@ class ControlLane:
     def subscribe(self, endpoint: str) -> None:
         """Receive the pulses of the PUB at `endpoint`. Raises ValueError for another form."""
         parse_endpoint(endpoint)
-        self._want(self._links, self._subscriptions | {endpoint})
+        publisher = self._publisher_at(endpoint)
+        self._want(self._links, {**self._subscriptions, endpoint: publisher})
 
     def unsubscribe(self, endpoint: str) -> None:
         """Receive them no more."""
-        self._want(self._links, self._subscriptions - {endpoint})
+        kept = {each: node for each, node in self._subscriptions.items() if each != endpoint}
+        self._want(self._links, kept)
+
+    def members_changed(self) -> None:
+        """Another node may publish at an endpoint that is subscribed: ask `publisher_at` again."""
+        before = self._subscriptions
+        now = {endpoint: self._publisher_at(endpoint) or before[endpoint] for endpoint in before}
+        if now != self._subscriptions:
+            self._want(self._links, now)
 
     def send(self, endpoint: str, data: bytes) -> None:
         """Send over the link to `endpoint`; dropped when there is none, or it is full."""
@@ -222,6 +240,7 @@ class ControlLane:
             settings=self._settings,
             mail=mail,
             context=self._context,
+            curve=self._curve,
             on_started=lambda *ports: mail.call_loop(lambda: settle(ports, None)),
             on_failed=lambda error: mail.call_loop(lambda: settle(None, error)),
             on_ended=lambda: mail.call_loop(self._ended.set),
@@ -247,7 +266,7 @@ class ControlLane:
         if self._mail is not None:
             self._mail.put(outgoing)
 
-    def _want(self, links: dict[str, int], subscriptions: frozenset[str]) -> None:
+    def _want(self, links: dict[str, int], subscriptions: dict[str, str | None]) -> None:
         self._links = links
         self._subscriptions = subscriptions
         if self._mail is not None:

@@ -18,6 +18,7 @@ from noex.transport.control_events import (
     ControlEvent,
     ControlSettings,
     DialRefused,
+    HandshakeFailed,
     LinkDown,
     LinkUp,
     Pulse,
@@ -56,7 +57,7 @@ class Backlog:
                 self._add_pulse(event)
             case LinkUp() | LinkDown():
                 self._add_link(event)
-            case DialRefused():
+            case DialRefused() | HandshakeFailed():
                 self._add_refusal(event)
             case Received():
                 self._add_received(event, len(event.data))
@@ -113,7 +114,7 @@ class Backlog:
     def _event(self, numbers: list[int], index: int) -> ControlEvent | None:
         return self._events[numbers[index]] if len(numbers) >= -index else None
 
-    def _add_refusal(self, event: DialRefused) -> None:
+    def _add_refusal(self, event: DialRefused | HandshakeFailed) -> None:
         self._drop_refusal(event.endpoint)
         self._refusals[event.endpoint] = self._append(event)
 

@@ -19,13 +19,15 @@ class Received:
     """A message. Exactly one of `origin` and `endpoint` is set.
 
     `origin`: it came in at our ROUTER; `ControlLane.answer` takes it. `endpoint`: it came back
-    on the link that we dialled to that endpoint.
+    on the link that we dialled to that endpoint. `peer`: the node, or ``client:name``, whose key
+    it came with; None where keys are not bound to names.
     """
 
     origin: bytes | None
     endpoint: str | None
     data: bytes
     at: float
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,19 @@ class DialRefused:
     """A TCP connect to `endpoint` was refused: nobody listens there. Repeated at each dial."""
 
     endpoint: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """A node listens at `endpoint`, and its keys and ours do not fit. Repeated at each dial.
+
+    `reason`: ``unknown key``, ``wrong secret``, ``no security``, ``unexpected security``, or
+    ``no key`` (there is none for that address, so it is not dialled).
+    """
+
+    endpoint: str
+    reason: str
     at: float
 
 
@@ -80,7 +95,7 @@ class Pong:
     at: float
 
 
-ControlEvent = Received | LinkUp | LinkDown | DialRefused | Pulse | Pong
+ControlEvent = Received | LinkUp | LinkDown | DialRefused | HandshakeFailed | Pulse | Pong
 
 
 @dataclass(frozen=True, slots=True)

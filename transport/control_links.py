@@ -7,6 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import zmq
 
@@ -34,11 +35,14 @@ from noex.transport.control_events import (
     ControlEvent,
     ControlSettings,
     DialRefused,
+    HandshakeFailed,
     LinkDown,
     LinkUp,
 )
+from noex.transport.control_greeting import Greetings
 from noex.transport.control_hub import Drain, Hub
 from noex.transport.control_names import Names
+from noex.transport.curve import Curve, UnknownPeerError, why_failed, why_hung_up
 
 _DRAIN = 256
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -59,6 +63,7 @@ class LinkSeams:
         routing_id: Callable[[], bytes],
         clock: Callable[[], float],
         complain: Callable[[str, Exception], None],
+        curve: Curve | None = None,
     ) -> None:
         self.context = context
         self.settings = settings
@@ -69,6 +74,8 @@ class LinkSeams:
         self.routing_id = routing_id
         self.clock = clock
         self.complain = complain
+        self.curve = curve
+        self.greetings = Greetings()
 
 
 class Link:
@@ -92,6 +99,11 @@ class Link:
             jitter=random.random,
             now=seams.clock(),
         )
+
+    @property
+    def peer(self) -> str | None:
+        """The node whose key is expected there; None where keys are not bound to names."""
+        return self._seams.curve.node_at(self.endpoint) if self._seams.curve else None
 
     @property
     def due(self) -> float | None:
@@ -192,14 +204,25 @@ class Link:
         endpoint = sockets.endpoint_of(self._address)
         try:
             self._dealer, self._monitor = sockets.open_dealer(
-                seams.context, seams.settings, endpoint, seams.routing_id()
+                seams.context, seams.settings, endpoint, seams.routing_id(), self._secure
             )
+        except UnknownPeerError:
+            self._failed("no key")
+            self._tell(Lost(attempt))
+            return
         except zmq.ZMQError as error:  # out of sockets or file descriptors: try again later
             seams.complain(self.endpoint, error)
             self._tell(Lost(attempt))
             return
         self._watch(sockets.fd_of(self._dealer), self._drain_dealer)
         self._watch(sockets.fd_of(self._monitor), self._drain_monitor)
+
+    def _secure(self, dealer: sockets.Socket) -> None:
+        if self._seams.curve is not None:
+            self._seams.curve.dial(dealer, self.peer)
+
+    def _failed(self, reason: str) -> None:
+        self._seams.post(HandshakeFailed(self.endpoint, reason, self._seams.clock()))
 
     def _watch(self, fd: int, drain: Drain) -> None:
         self._seams.hub.watch(fd, drain)
@@ -227,13 +250,31 @@ class Link:
 
     def _drain_monitor(self) -> bool:
         while self._monitor is not None:
-            event = sockets.read_monitor(self._monitor)
-            if event is None:
+            news = sockets.read_monitor(self._monitor)
+            if news is None:
                 return False
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if news[0] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._tell(Shaken(self._dial.attempt))
             else:
+                self._explain(*news)
                 while self._drain_dealer():  # what the peer said before the end comes before it
                     pass
                 self._tell(Lost(self._dial.attempt))
         return False
+
+    def _explain(self, event: int, value: int) -> None:
+        """Say why the handshake failed, if keys that do not fit are the reason."""
+        curve = self._seams.curve
+        if curve is None or self._dial.state is not DialState.OPENING:
+            return
+        reason = why_failed(event, value, is_secure=curve.is_secure)
+        if reason:
+            self._failed(reason)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and self._address is not None:
+            self._seams.greetings.ask(self._address, partial(self._greeted, curve))
+
+    def _greeted(self, curve: Curve, mechanism: str) -> None:
+        """Called on a thread of its own."""
+        reason = why_hung_up(mechanism, is_secure=curve.is_secure)
+        if reason:
+            self._failed(reason)

@@ -34,11 +34,11 @@ class Wanted(NamedTuple):
     """The links and subscriptions that shall exist.
 
     A link has a number: another number is another link, so that a `disconnect` with a `connect`
-    right after it is noticed.
+    right after it is noticed. A subscription has the node that publishes there, if that is known.
     """
 
     links: Mapping[str, int] = MappingProxyType({})
-    subscriptions: frozenset[str] = frozenset()
+    subscriptions: Mapping[str, str | None] = MappingProxyType({})
 
 
 class ControlMail:

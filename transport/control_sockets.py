@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -82,11 +83,16 @@ def open_subscriber(context: zmq.Context[Socket], settings: ControlSettings) -> 
 
 
 def open_dealer(
-    context: zmq.Context[Socket], settings: ControlSettings, endpoint: str, routing_id: bytes
+    context: zmq.Context[Socket],
+    settings: ControlSettings,
+    endpoint: str,
+    routing_id: bytes,
+    secure: Callable[[Socket], None],
 ) -> tuple[Socket, Socket]:
     """A DEALER that dials `endpoint` once, and the socket that reports what becomes of it."""
     dealer = _open(context, zmq.DEALER, settings)
     try:
+        secure(dealer)
         dealer.setsockopt(zmq.ROUTING_ID, routing_id)
         dealer.setsockopt(zmq.RECONNECT_IVL, _NO_RECONNECT_MS)
         use_family(dealer, endpoint)
@@ -116,13 +122,14 @@ def close_socket(sock: Socket, linger: float) -> None:
         sock.close()
 
 
-def read_monitor(monitor: Socket) -> int | None:
-    """The next event of a DEALER's connection, or None."""
+def read_monitor(monitor: Socket) -> tuple[int, int] | None:
+    """The next event of a DEALER's connection, and its value, or None."""
     try:
         frames = monitor.recv_multipart(zmq.NOBLOCK)
     except zmq.Again:
         return None
-    return int(parse_monitor_message(frames)["event"])
+    news = parse_monitor_message(frames)
+    return int(news["event"]), int(news["value"])
 
 
 def bind(sock: Socket, host: str, port: int) -> int:

@@ -30,6 +30,8 @@ from noex.transport.control_hub import Hub
 from noex.transport.control_links import Link, LinkSeams
 from noex.transport.control_mail import ControlMail, Outgoing
 from noex.transport.control_names import Names
+from noex.transport.control_subscriptions import Subscriptions
+from noex.transport.curve import CONTROL_NAME, Arrival, Curve
 from noex.transport.pulse import decode_pulse, encode_pulse
 
 _log = logging.getLogger("noex.transport.control")
@@ -67,6 +69,7 @@ class ControlThread:
         settings: ControlSettings,
         mail: ControlMail,
         context: zmq.Context[sockets.Socket] | None,
+        curve: Curve | None,
         on_started: Callable[[int, int], None],
         on_failed: Callable[[BaseException], None],
         on_ended: Callable[[], None],
@@ -82,8 +85,9 @@ class ControlThread:
         self._on_ended = on_ended
         self._router: sockets.Socket | None = None
         self._publisher: sockets.Socket | None = None
-        self._subscriber: sockets.Socket | None = None
+        self._subscriptions: Subscriptions | None = None
         self._context = context
+        self._curve = curve
         self._hub = Hub(self._note_error)
         self._salt = os.urandom(4).hex()
         self._terminated = False
@@ -91,7 +95,6 @@ class ControlThread:
         self._names = Names()
         self._links: dict[str, Link] = {}
         self._wanted_links: Mapping[str, int] = {}
-        self._subscribed: dict[str, str] = {}
         self._pulse_due = 0.0
         self._pulse_life = (life.node_id, life.incarnation)
         self._seq = 0
@@ -148,13 +151,22 @@ class ControlThread:
     def _open(self) -> None:
         context = self._context = self._context or sockets.new_context()
         self._router = sockets.open_router(context, self._settings)
+        self._secure(self._router, "control")
         port = sockets.bind(self._router, self._bind.host, self._bind.port)
         self._publisher = sockets.open_publisher(context, self._settings)
+        self._secure(self._publisher, "pulse")
         pub_port = sockets.bind(self._publisher, self._bind.host, self._bind.pub_port)
-        self._subscriber = sockets.open_subscriber(context, self._settings)
+        self._subscriptions = Subscriptions(
+            context=context,
+            settings=self._settings,
+            hub=self._hub,
+            names=self._names,
+            curve=self._curve,
+            receive=self._receive_pulse,
+            complain=self._note_dial,
+        )
         self._hub.watch(self._mail.wake_reader.fileno(), self._read_mail)
         self._hub.watch(sockets.fd_of(self._router), self._drain_router)
-        self._hub.watch(sockets.fd_of(self._subscriber), self._drain_subscriber)
         self._seams = LinkSeams(
             context=context,
             settings=self._settings,
@@ -165,6 +177,7 @@ class ControlThread:
             routing_id=self._next_routing_id,
             clock=time.monotonic,
             complain=self._note_dial,
+            curve=self._curve,
         )
         self._pulse_due = time.monotonic()
         self._on_started(port, pub_port)
@@ -198,17 +211,22 @@ class ControlThread:
         self._links.clear()
         if self._router is not None:
             sockets.close_socket(self._router, self._settings.linger)
-        for sock in (self._publisher, self._subscriber):
-            if sock is not None:
-                sockets.close_socket(sock, 0.0)
+        if self._publisher is not None:
+            sockets.close_socket(self._publisher, 0.0)
+        if self._subscriptions is not None:
+            self._subscriptions.close()
         self._hub.close()
         if self._owns_context and self._context is not None:
             self._context.term()
 
+    def _secure(self, listener: sockets.Socket, lane: str) -> None:
+        if self._curve is not None:
+            self._curve.listen(listener, lane)
+
     def _next_routing_id(self) -> bytes:
         self._connection += 1
         life = self.life
-        name = f"{life.node_id[-160:]}#{life.incarnation}#{self._salt}.{self._connection}"
+        name = f"{life.node_id[-CONTROL_NAME:]}#{life.incarnation}#{self._salt}.{self._connection}"
         return name.encode()
 
     # Pulses.
@@ -231,23 +249,21 @@ class ControlThread:
         self._publisher.send(pulse, zmq.NOBLOCK)
         self._pulses_sent += 1
 
-    def _drain_subscriber(self) -> bool:
-        assert self._subscriber is not None
-        for _ in range(_DRAIN):
-            try:
-                parts = self._subscriber.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return False
-            self._receive_pulse(parts)
-        return True
-
-    def _receive_pulse(self, parts: list[bytes]) -> None:
+    def _receive_pulse(self, parts: list[bytes], publisher: str | None) -> None:
         try:
             pulse = decode_pulse(parts[0] if len(parts) == 1 else b"", self._settings.max_pulse)
         except NoexError as error:
             self._refuse("pulse", error)
-        else:
+            return
+        if self._speaks_for(publisher, pulse.node_id, "pulse"):
             self._mail.post(Pulse(*pulse, at=time.monotonic()))
+
+    def _speaks_for(self, peer: str | None, node_id: str, lane: str) -> bool:
+        """Whether whoever has this key may say that it is this node."""
+        if peer is None or peer == node_id or self._curve is None:
+            return True
+        self._curve.spoofed(lane, peer, node_id[:200])
+        return False
 
     # Messages.
 
@@ -255,20 +271,27 @@ class ControlThread:
         assert self._router is not None
         for _ in range(_DRAIN):
             try:
-                parts = self._router.recv_multipart(zmq.NOBLOCK)
+                arrival = self._receive(self._router)
             except zmq.Again:
                 return False
-            self._receive_message(parts[0], parts[1] if len(parts) == 2 else b"")
+            if arrival is not None:
+                parts, peer = arrival
+                self._receive_message(parts[0], parts[1] if len(parts) == 2 else b"", peer)
         return True
 
-    def _receive_message(self, origin: bytes, frame: bytes) -> None:
+    def _receive(self, router: sockets.Socket) -> Arrival | None:
+        if self._curve is not None:
+            return self._curve.receive(router, "control")
+        return Arrival(router.recv_multipart(zmq.NOBLOCK), None)
+
+    def _receive_message(self, origin: bytes, frame: bytes, peer: str | None) -> None:
         now = time.monotonic()
         try:
             kind, body = frames.read_frame(frame)
             if kind == frames.PING:
                 self._answer_ping(origin, frames.read_ping(body), now)
             elif kind == frames.DATA:
-                self._mail.post(Received(origin, None, body, now))
+                self._mail.post(Received(origin, None, body, now, peer))
             else:
                 raise frames.BadControlFrameError("a pong that answers nothing")
         except frames.BadControlFrameError as error:
@@ -282,12 +305,15 @@ class ControlThread:
 
     def _receive_answer(self, endpoint: str, frame: bytes) -> None:
         now = time.monotonic()
+        peer = self._curve.node_at(endpoint) if self._curve is not None else None
         try:
             kind, body = frames.read_frame(frame)
             if kind == frames.PONG:
-                self._mail.post(Pong(endpoint, *frames.read_pong(body), at=now))
+                pong = frames.read_pong(body)
+                if self._speaks_for(peer, pong.node_id, "control"):
+                    self._mail.post(Pong(endpoint, *pong, at=now))
             elif kind == frames.DATA:
-                self._mail.post(Received(None, endpoint, body, now))
+                self._mail.post(Received(None, endpoint, body, now, peer))
             else:
                 raise frames.BadControlFrameError("a ping on a link that we dialled")
         except frames.BadControlFrameError as error:
@@ -311,8 +337,9 @@ class ControlThread:
         wanted = self._mail.wanted
         if wanted.links is not self._wanted_links:
             self._adjust_links(wanted.links)
-        if wanted.subscriptions != self._subscribed.keys():
-            self._adjust_subscriptions(wanted.subscriptions)
+        assert self._subscriptions is not None
+        if wanted.subscriptions != self._subscriptions.publishers:
+            self._subscriptions.adjust(wanted.subscriptions)
         return False
 
     def _send(self, outgoing: Outgoing) -> bool:
@@ -332,24 +359,6 @@ class ControlThread:
                 link.time_passed()
         self._wanted_links = wanted
 
-    def _adjust_subscriptions(self, wanted: frozenset[str]) -> None:
-        assert self._subscriber is not None
-        for endpoint in self._subscribed.keys() - wanted:
-            address = self._subscribed.pop(endpoint)
-            if address not in self._subscribed.values():
-                self._subscriber.disconnect(address)
-        for endpoint in wanted - self._subscribed.keys():
-            host, port = sockets.parse_endpoint(endpoint)
-            found = self._names.find(host)
-            if found is None:  # asked for; each pulse looks again
-                continue
-            address = sockets.endpoint_of((found, port))
-            if address not in self._subscribed.values():
-                sockets.use_family(self._subscriber, address)
-                self._subscriber.connect(address)
-            self._subscribed[endpoint] = address
-        self._hub.mark(self._drain_subscriber)
-
     # Troubles.
 
     def _refuse(self, what: str, error: Exception) -> None:
@@ -363,7 +372,9 @@ class ControlThread:
         self._note("control_thread_error", "%s: %s", type(error).__name__, error, trace=error)
 
     def _note_dial(self, endpoint: str, error: Exception) -> None:
-        text = "cannot dial %s: %s; a peer takes about 8 open files, see ulimit -n"
+        text = "cannot dial %s: %s"
+        if not isinstance(error, NoexError):
+            text += "; a peer takes about 8 open files, see ulimit -n"
         self._note("control_dial_failed", text, endpoint, error)
 
     def _note(self, event: str, text: str, *args: object, trace: Exception | None = None) -> None:

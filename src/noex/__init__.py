@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         InvalidNodeIdError,
         InvalidOptionError,
         InvalidValueError,
+        JoinTimeoutError,
         MessageSerializationError,
         NameTakenError,
         NodeNotReachableError,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from noex.sync_node import BlockingNode, blocking
     from noex.sync_ref import BlockingEvents, BlockingMonitor, BlockingRef
     from noex.sync_supervisor import BlockingSupervisor
+    from noex.transport.keys import ClusterSecret, CurveMissingError, NodeKeys, WeakSecretError
     from noex.transport.message import message
 
 _HOMES: Final = (
@@ -151,6 +153,7 @@ _HOMES: Final = (
     "noex.sync_node",
     "noex.sync_ref",
     "noex.sync_supervisor",
+    "noex.transport.keys",
     "noex.transport.message",
 )
 
@@ -182,7 +185,9 @@ __all__ = [
     "ChildStarted",
     "ChildStopped",
     "ChildTemplate",
+    "ClusterSecret",
     "ClusterSettings",
+    "CurveMissingError",
     "DistributedBehaviorNotFoundError",
     "DistributedChildNotFoundError",
     "DistributedDuplicateChildError",
@@ -208,6 +213,7 @@ __all__ = [
     "InvalidOptionError",
     "InvalidSimpleOneForOneError",
     "InvalidValueError",
+    "JoinTimeoutError",
     "LifeEnded",
     "LoopHeldError",
     "Mailbox",
@@ -227,6 +233,7 @@ __all__ = [
     "NodeFailureDetected",
     "NodeIdle",
     "NodeInfo",
+    "NodeKeys",
     "NodeNotReachableError",
     "NodeStoppedError",
     "NodeUp",
@@ -264,6 +271,7 @@ __all__ = [
     "UnknownMethodError",
     "Unregistered",
     "ViewChanged",
+    "WeakSecretError",
     "WrongThreadError",
     "behavior",
     "blocking",

@@ -53,6 +53,8 @@ class Admin:
             "phase": membership.phase if membership is not None else "alone",
             "epoch": view.epoch if view is not None else None,
             "frozen": node.is_frozen,
+            "secured": node.config.is_secure,
+            "peers_refused": node.network.peers_refused if node.network is not None else {},
             "process_count": kernel.process_count,
             "dead_letters": kernel.dead_letters,
             "zombies": len(kernel.zombies),

@@ -11,6 +11,7 @@ from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InsecureBindError, InvalidNodeIdError, InvalidOptionError
 from noex.runtime.node_id import NodeAddress, is_loopback, parse_node_id
 from noex.transport.control_events import ControlSettings
+from noex.transport.keys import HIDDEN, ClusterSecret, NodeKeys
 from noex.transport.lane_settings import LaneSettings
 
 MAX_LABELS: Final = 64
@@ -38,6 +39,9 @@ class NodeConfig:
     - `bind`: the address to listen on, if not the host of the node id.
     - `user_port`, `pub_port` (0): the other two ports; 0 is chosen, and told to the peers.
     - `labels`: up to 64 strings by string, shown in `NodeInfo`, for selectors.
+    - `cluster_secret`: a str or bytes (at least 16 bytes) that all nodes of the cluster know; all
+      that they send is encrypted, and nobody else comes in. It is never shown.
+    - `keys`: `NodeKeys` instead: a key for each node, bound to its node id.
     - `insecure` (False): allow an address beyond loopback, without encryption.
     - `expected_peers` (100): for how many other members there must be file descriptors. The soft
       limit of open files is raised as far as needed; too low a hard one is logged at the start.
@@ -54,7 +58,8 @@ class NodeConfig:
     - `membership` (`ClusterSettings`), `lane`, `control`: times and limits of the floors below.
 
     Raises `InvalidOptionError` with the field, `InvalidNodeIdError` for `node_id` and `seeds`, and
-    `InsecureBindError` for an address beyond loopback without `insecure`.
+    `InsecureBindError` for an address beyond loopback without `cluster_secret`, `keys` or
+    `insecure`, `WeakSecretError`, and `CurveMissingError` where libzmq cannot encrypt.
     """
 
     node_id: str | None = None
@@ -64,6 +69,8 @@ class NodeConfig:
     user_port: int = 0
     pub_port: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    cluster_secret: str | bytes | ClusterSecret | None = field(default=None, repr=False)
+    keys: NodeKeys | None = None
     insecure: bool = False
     expected_peers: int = 100
     copy_messages: bool = False
@@ -85,13 +92,21 @@ class NodeConfig:
         _check_threads(self.blocking_threads)
         check_count(self.expected_peers, "expected_peers")
         _check_kinds(self)
+        _check_security(self)
         if self.node_id is None:
             _refuse_without_cluster(self)
             return
         address = self.address
         host = self.bind or address.host
-        if not self.insecure and not is_loopback(host):
+        if not (self.insecure or self.is_secure or is_loopback(host)):
             raise InsecureBindError(host)
+        if self.keys is not None:
+            _check_keys(self.keys, self)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether what this node sends to others is encrypted."""
+        return self.cluster_secret is not None or self.keys is not None
 
     @property
     def address(self) -> NodeAddress:
@@ -151,7 +166,38 @@ def _check_kinds(config: NodeConfig) -> None:
         raise InvalidOptionError("bind", config.bind, "it must be a host, or None")
 
 
+def _check_security(config: NodeConfig) -> None:
+    secret, keys = config.cluster_secret, config.keys
+    if secret is not None:
+        # from here on only what does not show itself
+        object.__setattr__(config, "cluster_secret", ClusterSecret.of(secret))
+    if keys is not None and not isinstance(keys, NodeKeys):
+        raise InvalidOptionError("keys", HIDDEN, "NodeKeys, or None")
+    if secret is not None and keys is not None:
+        reason = "one or the other: cluster_secret is one key for all nodes, keys one for each"
+        raise InvalidOptionError("keys", keys, reason)
+
+
+def _check_keys(keys: NodeKeys, config: NodeConfig) -> None:
+    """A key is bound to a node id, so the node must have that id, and know those that it dials."""
+    node_id = str(config.address)
+    if config.address.port == 0:
+        reason = "with keys the port is part of what the other nodes know; choose one"
+        raise InvalidNodeIdError(node_id, reason)
+    if keys.peers.get(node_id, keys.public) != keys.public:
+        reason = f"the key of {node_id} in it is not the public key of this node's secret"
+        raise InvalidOptionError("keys.peers", node_id, reason)
+    owner = next((name for name, key in keys.peers.items() if key == keys.public), node_id)
+    if owner != node_id:
+        reason = f"it has the key of this node, whose id is {node_id}"
+        raise InvalidOptionError("keys.peers", owner, reason)
+    known = {parse_node_id(name).endpoint for name in (*keys.peers, node_id)}
+    for seed in config.seeds:
+        if parse_node_id(seed).endpoint not in known:
+            raise InvalidOptionError("seeds", seed, "keys.peers has no key for it; add it there")
+
+
 def _refuse_without_cluster(config: NodeConfig) -> None:
-    for name in ("seeds", "bind", "user_port", "pub_port"):
+    for name in ("seeds", "bind", "user_port", "pub_port", "cluster_secret", "keys"):
         if getattr(config, name):
             raise InvalidOptionError(name, getattr(config, name), "it needs a node id")

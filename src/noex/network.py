@@ -21,7 +21,7 @@ from noex.admin import Admin
 from noex.cluster.info import NodeInfo, SelfDescription
 from noex.cluster.membership import ClusterCallbacks, Membership
 from noex.cluster.view import Member, View
-from noex.runtime.errors import CallTimeoutError
+from noex.runtime.errors import CallTimeoutError, JoinTimeoutError
 from noex.runtime.log import get_logger
 from noex.runtime.messages import LifeEnded, NodeBusy, NodeDown, NodeIdle, NodeUp, ViewChanged
 from noex.runtime.reasons import SUPERSEDED
@@ -31,8 +31,11 @@ from noex.transport import ops
 from noex.transport.codec import Codec
 from noex.transport.codec_limits import CodecLimits
 from noex.transport.control import ControlLane
+from noex.transport.curve import DIAL_ADVICE, Curve, credentials_of, make_gate
 from noex.transport.descriptors import prepare
+from noex.transport.gate import Gate
 from noex.transport.inbound import Inbound
+from noex.transport.keys import ClusterSecret
 from noex.transport.lane import UserLane
 from noex.transport.remote import RefBinding, RemoteOperations
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 DRAIN_CHECK: Final = 0.02  # seconds between two looks at a draining host
 FLUSH_TIMEOUT: Final = 1.0
+GATE_TIMEOUT: Final = 5.0
+GATE_CHECK: Final = 0.001  # seconds between two looks at the gate's thread
 LEAVE_TIMEOUT: Final = 3.0
 NAMES_TIMEOUT: Final = 2.0
 
@@ -57,19 +62,10 @@ class Network:
         self._context.linger = 0
         self._context.set(zmq.MAX_SOCKETS, 16384)
         config = node.config
-        address = config.address
-        self._address = address
-        self._host = config.bind or address.host
-        self._control = ControlLane(
-            node_id=str(address),
-            incarnation=self._kernel.incarnation,
-            host=self._host,
-            port=address.port,
-            pub_port=config.pub_port,
-            settings=config.control,
-            on_event=self._on_control,
-            context=self._context,
-        )
+        self._address = config.address
+        self._host = config.bind or config.address.host
+        self._gate: Gate | None = None
+        self._control: ControlLane | None = None
         self._lane: UserLane | None = None
         self._membership: Membership | None = None
         self._admin = Admin(node)
@@ -87,11 +83,24 @@ class Network:
         """Bind all sockets; from then on the node id is final."""
         config = self._node.config
         prepare(config.expected_peers, self._kernel.log)
-        await self._control.start()
-        node_id = str(config.address._replace(port=self._control.port))
+        curve = await self._secure()
+        self._control = control = ControlLane(
+            node_id=str(self._address),
+            incarnation=self._kernel.incarnation,
+            host=self._host,
+            port=self._address.port,
+            pub_port=config.pub_port,
+            settings=config.control,
+            on_event=self._on_control,
+            context=self._context,
+            curve=curve,
+            publisher_at=self._publisher_at if curve.is_named else _anybody,
+        )
+        await control.start()
+        node_id = str(config.address._replace(port=control.port))
         self._kernel.node_id = node_id
         self._kernel.log = get_logger(node=node_id)  # a port 0 has been chosen
-        self._control.new_life(self._kernel.incarnation, node_id)
+        control.new_life(self._kernel.incarnation, node_id)
         self._lane = UserLane(
             node_id=node_id,
             incarnation=self._kernel.incarnation,
@@ -101,13 +110,33 @@ class Network:
             cluster=config.cluster,
             settings=config.lane,
             context=self._context,
+            secure=curve.secure_lane,
+            receive=curve.receive_checked if curve.is_named else None,
             holds=self._is_in_doubt,
+            consumers=self._kernel.scheduler,
         )
         await self._lane.start()
         self._kernel.remote = self.remote
 
+    async def _secure(self) -> Curve:
+        """The keys, and the gate, which has to be there before anybody can knock."""
+        config, node_id = self._node.config, str(self._address)
+        secret = None if config.cluster_secret is None else ClusterSecret.of(config.cluster_secret)
+        if secret is not None:  # it takes a while to make a key of it, beside the loop
+            await asyncio.to_thread(secret.key_pair)
+        credentials = credentials_of(node_id, secret, config.keys)
+        self._gate = make_gate(node_id, self._context, credentials)
+        self._gate.start()
+        return Curve(credentials, self._gate)
+
+    def _publisher_at(self, endpoint: str) -> str | None:
+        """Whose pulses come from there: the keys say then with which key."""
+        members = self._membership.members if self._membership is not None else ()
+        return next((m.node_id for m in members if m.pub_endpoint == endpoint), None)
+
     async def join(self, registry: GlobalRegistry) -> None:
-        """Become a member. Raises TimeoutError after `join_timeout` seconds."""
+        """Become a member. Raises `JoinTimeoutError` after `join_timeout` seconds."""
+        assert self._control is not None
         self._registry = registry
         config = self._node.config
         self._membership = Membership(
@@ -124,9 +153,9 @@ class Network:
         try:
             await self._membership.joined(config.join_timeout)
         except TimeoutError:
-            text = f"{self._kernel.node_id} is not a member after {config.join_timeout:g} s"
-            seeds = ", ".join(config.seeds) or "none"
-            raise TimeoutError(f"{text}; seeds: {seeds}{self._refusal}") from None
+            seeds = f"seeds: {', '.join(config.seeds) or 'none'}{self._refusal}"
+            reason = f"not a member after {config.join_timeout:g} s; {seeds}"
+            raise JoinTimeoutError(self._kernel.node_id, reason) from None
         await self._learn_names(registry)
 
     async def _learn_names(self, registry: GlobalRegistry) -> None:
@@ -162,9 +191,23 @@ class Network:
             self.remote.peer_down(uid)
         if self._lane is not None:
             await self._lane.stop(linger=0)
-        await self._control.stop()
+        if self._control is not None:
+            await self._control.stop()
         self._kernel.remote = None
+        await self._close_gate()
         self._context.destroy(linger=0)
+
+    async def _close_gate(self) -> None:
+        """The last of all sockets: while anybody listens, somebody has to know who may come in."""
+        if self._gate is None:
+            return
+        self._gate.end()
+        deadline = self._kernel.clock.now() + GATE_TIMEOUT
+        while not self._gate.has_ended:
+            if self._kernel.clock.now() >= deadline:
+                self._kernel.log.error("gate_stuck", seconds=GATE_TIMEOUT)
+                return
+            await asyncio.sleep(GATE_CHECK)
 
     # ------------------------------------------------------------------ what is known
 
@@ -172,6 +215,11 @@ class Network:
     def is_frozen(self) -> bool:
         """Whether this side of the cluster may decide nothing."""
         return self._membership is not None and self._membership.is_frozen
+
+    @property
+    def peers_refused(self) -> dict[str, int]:
+        """How many peers were refused for want of the right key, by reason."""
+        return self._gate.refused if self._gate is not None else {}
 
     @property
     def membership(self) -> Membership | None:
@@ -189,7 +237,7 @@ class Network:
         return self._membership is not None and self._membership.in_doubt
 
     def _describe(self) -> SelfDescription:
-        assert self._lane is not None
+        assert self._lane is not None and self._control is not None
         host = self._address.host
         return SelfDescription(
             user_endpoint=f"tcp://{host}:{self._lane.port}",
@@ -212,11 +260,17 @@ class Network:
             life_ended=self._life_ended,
             new_life=self._new_life,
             refused=self._refused,
+            spoofed=self._spoofed,
             other_message=self._other_message,
         )
 
     def _refused(self, reason: str, by: str) -> None:
-        self._refusal = f"; {by} refuses it: {reason}"
+        advice = DIAL_ADVICE.get(reason, "")
+        self._refusal = f"; {by} refuses it: {reason}{advice and f' ({advice})'}"
+
+    def _spoofed(self, peer: str, claim: str) -> None:
+        if self._gate is not None:
+            self._gate.spoofed("control", peer, claim)
 
     def _on_control(self, event: Any) -> None:
         if self._membership is not None:
@@ -238,7 +292,8 @@ class Network:
         self._tell(NodeUp(member.node_id, member.incarnation))
 
     def _view_changed(self, view: View) -> None:
-        assert self._registry is not None
+        assert self._registry is not None and self._control is not None
+        self._control.members_changed()
         self._registry.view_changed(view.epoch, tuple(member.uid for member in view.members))
         event = ViewChanged(view.epoch, tuple(member.node_id for member in view.members))
         self._kernel.node_watchers.tell(event)
@@ -278,3 +333,7 @@ class Network:
     def _reply(self, origin: Any, answer: Any) -> None:
         if self._membership is not None:
             self._membership.reply(origin, answer)
+
+
+def _anybody(_endpoint: str) -> None:
+    """Where all have one key, it does not matter whose pulses come from where."""

@@ -37,6 +37,7 @@ from noex.runtime.watchdog import Watchdog
 from noex.start_options import StartOptions
 from noex.supervisor.lifecycle import LifecycleEvents
 from noex.transport.codec import Codec
+from noex.transport.keys import HIDDEN, ClusterSecret, NodeKeys
 from noex.transport.remote import RefBinding
 
 NO_CLUSTER_ID = "nonode@localhost:0"
@@ -55,6 +56,7 @@ class Node:
     - `node_id`: ``name@host:port``; None for no cluster.
     - `seeds`: node ids to join through.
     - `behaviors`: a registry of its own instead of the process-wide one.
+    - `cluster_secret`: what all nodes of the cluster know, or `keys`, a key for each: encryption.
     - `config`: a whole `NodeConfig`, over which the other options go.
     - any other field of `NodeConfig`, by name.
 
@@ -68,14 +70,15 @@ class Node:
         *,
         seeds: Iterable[str] | None = None,
         behaviors: BehaviorRegistry | None = None,
-        cluster_secret: str | None = None,
+        cluster_secret: str | bytes | ClusterSecret | None = None,
+        keys: NodeKeys | None = None,
         config: NodeConfig | None = None,
         **options: Any,
     ) -> None:
-        if cluster_secret is not None:
-            reason = "encryption is not built in yet; leave it out, and stay on loopback"
-            raise InvalidOptionError("cluster_secret", "***", reason)
-        self.config = _configure(config, node_id, seeds, options)
+        if cluster_secret is not None:  # from here on only what does not show itself
+            cluster_secret = ClusterSecret.of(cluster_secret)
+        given = {"node_id": node_id, "seeds": seeds, "cluster_secret": cluster_secret, "keys": keys}
+        self.config = _configure(config, given, options)
         if behaviors is not None and not isinstance(behaviors, BehaviorRegistry):
             raise InvalidOptionError("behaviors", behaviors, "a BehaviorRegistry, or None")
         self.behaviors = behaviors if behaviors is not None else default_behaviors
@@ -139,7 +142,7 @@ class Node:
     async def start_up(self) -> None:
         """Start: bind, start the system processes, join. ``async with`` does this.
 
-        Raises `PortInUseError`, or TimeoutError when the node is not a member within
+        Raises `PortInUseError`, or `JoinTimeoutError` when the node is not a member within
         `join_timeout`. Whatever it raises, nothing is left behind.
         """
         if self._kernel is not None:
@@ -463,20 +466,14 @@ def _failed(outcome: Any) -> bool:
 
 
 def _configure(
-    config: NodeConfig | None,
-    node_id: str | None,
-    seeds: Iterable[str] | None,
-    options: dict[str, Any],
+    config: NodeConfig | None, named: dict[str, Any], options: dict[str, Any]
 ) -> NodeConfig:
     known = NodeConfig.__dataclass_fields__
-    for name, value in options.items():
+    for name in options:
         if name not in known:
-            raise InvalidOptionError(name, value, f"unknown; known are {', '.join(known)}")
-    given = dict(options)
-    if node_id is not None:
-        given["node_id"] = node_id
-    if seeds is not None:
-        given["seeds"] = seeds
+            # not the value: a misspelt name may be that of a secret
+            raise InvalidOptionError(name, HIDDEN, f"unknown; known are {', '.join(known)}")
+    given = options | {name: value for name, value in named.items() if value is not None}
     if config is not None and not isinstance(config, NodeConfig):
         raise InvalidOptionError("config", config, "a NodeConfig, or None")
     base = {} if config is None else {name: getattr(config, name) for name in known}

@@ -150,7 +150,8 @@ class Trio:
         kernel.remote = None
         await network._membership.stop()  # type: ignore[union-attr]
         await network._lane.stop(linger=0)  # type: ignore[union-attr]
-        await network._control.stop()
+        await network._control.stop()  # type: ignore[union-attr]
+        await network._close_gate()
         network._context.destroy(linger=0)  # waits until libzmq has let go of the ports
         await kernel.shutdown(timeout=0.5)
         if node._watchdog is not None:

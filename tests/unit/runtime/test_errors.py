@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "NodeStoppedError": ("b@h:1", "it was stopped"),
     "PortInUseError": ("127.0.0.1:1",),
     "InsecureBindError": ("0.0.0.0:1",),
+    "JoinTimeoutError": ("b@h:1", "not a member after 2 s; seeds: a@h:1"),
     "InvalidNodeIdError": ("x", "no port"),
     "InvalidOptionError": ("timeout", -1, "seconds"),
     "UnknownMethodError": ("add", "Counter", ("get", "reset")),
@@ -95,6 +96,7 @@ def test_an_error_rebuilt_with_foreign_args_still_prints(name: str) -> None:
     [
         ("CallTimeoutError", TimeoutError),
         ("InitTimeoutError", TimeoutError),
+        ("JoinTimeoutError", TimeoutError),
         ("NodeNotReachableError", ConnectionError),
         ("PortInUseError", OSError),
         ("InvalidNodeIdError", ValueError),
