@@ -41,6 +41,17 @@ class Scheduler:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
+    def hold(self) -> bool:
+        """Begin nothing until `release`. False: it was called for before, and goes on by itself."""
+        if self._scheduled:
+            return False
+        self._scheduled = True
+        return True
+
+    def release(self) -> None:
+        """Run what was added since `hold` (and returned True) at once, in the caller's turn."""
+        self._drain()
+
     def _drain(self) -> None:
         ready, spent = self._ready, self._spent
         now = spent()
