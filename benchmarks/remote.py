@@ -1,146 +1,144 @@
-"""Two nodes in two processes on loopback, against raw blocking pyzmq, in one run, with ratios.
+"""Two OS processes on loopback: noex against raw pyzmq and others, in one run, with ratios.
 
-python benchmarks/remote.py [--seconds 2]
+    python benchmarks/remote.py [--rows ROW ...] [--peers NAME ...] [--seconds 0.5]
+    python benchmarks/remote.py --python casty=/path/to/python3.13    # a peer in another Python
+    python benchmarks/remote.py --markdown --page docs/performance.md
+    python benchmarks/remote.py --profile casts [--traced]            # which functions cost
+
+Each peer is a pair of processes, a client and a server. All pairs are started, then take turns at
+each row; that is repeated, and the table has the medians. Figures drift with the machine; the
+ratio is what to compare. On a machine that is busy with something else, look at the CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
-import platform
-import statistics
-import time
-from multiprocessing.connection import Connection
-from typing import Any
+import json
+import sys
+from pathlib import Path
 
-import zmq
+import distant
+import tables
+from distant import tables as remote_tables
+from distant.client import ALL, be_client
+from distant.comparison import Comparison
+from distant.pairs import NotMeasured, Pair
+from distant.rows import Row, Size
+from distant.serving import serve
 
-from noex import GenServer, Node
-
-CALLERS = 1000
-BATCH = 20_000
-
-
-class Echo(GenServer[int]):
-    """Answers, and counts casts."""
-
-    def init(self) -> int:
-        return 0
-
-    def handle_call(self, message: Any, state: int) -> Any:
-        return (state if message == "count" else message), state
-
-    def handle_cast(self, message: Any, state: int) -> int:
-        return state + 1
+QUICK = Size(seconds=0.05, transfer=1 << 22)
 
 
-def serve(pipe: Connection) -> None:
-    """The other process: a node with an echo, and a raw echo socket."""
-
-    async def main() -> None:
-        async with Node("server@127.0.0.1:0") as node:
-            await node.options(name="echo").start(Echo)
-            pipe.send(node.id)
-            await asyncio.to_thread(pipe.recv)
-
-    asyncio.run(main())
-
-
-def serve_raw(pipe: Connection) -> None:
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        pipe.send(router.bind_to_random_port("tcp://127.0.0.1"))
-        while True:
-            frames = router.recv_multipart()
-            if frames[-1] == b"end":
-                return
-            router.send_multipart(frames)
-
-
-def raw_round_trip(seconds: float) -> float:
-    """Median of a blocking DEALER/ROUTER round trip, in microseconds."""
-    mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=serve_raw, args=(theirs,))
-    process.start()
-    try:
-        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-            dealer.connect(f"tcp://127.0.0.1:{mine.recv()}")
-            times, end = [], time.perf_counter() + seconds
-            while (start := time.perf_counter()) < end:
-                dealer.send(b"x" * 20)
-                dealer.recv()
-                times.append(time.perf_counter() - start)
-            dealer.send(b"end")
-        process.join(5)
-    finally:
-        process.kill()
-    return statistics.median(times) * 1e6
-
-
-async def measure(server: str, seconds: float) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    async with Node("client@127.0.0.1:0", seeds=[server]) as node:
-        echo = node.ref("echo", on=server)
-        figures["sequential call, p50 us"] = await round_trip(echo, seconds)
-        figures["calls/s, 1000 callers"] = await many_callers(echo, seconds)
-        figures["casts/s"] = await casts(echo, seconds)
-    return figures
-
-
-async def round_trip(echo: Any, seconds: float) -> float:
-    times, end = [], time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        await echo.call(("add", 1))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e6
-
-
-async def many_callers(echo: Any, seconds: float) -> float:
-    done, start = 0, time.perf_counter()
-    end = start + seconds
-
-    async def caller() -> None:
-        nonlocal done
-        while time.perf_counter() < end:
-            await echo.call(("add", 1))
-            done += 1
-
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return done / (time.perf_counter() - start)
-
-
-async def casts(echo: Any, seconds: float) -> float:
-    before = await echo.call("count")
-    sent, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        sent += sum(echo.cast(("add", 1)) for _ in range(500))
-        await asyncio.sleep(0)
-    while await echo.call("count", timeout=60) - before < sent:
-        pass
-    return sent / (time.perf_counter() - start)
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Two OS processes on loopback.")
+    keys, names = list(ALL), list(distant.MODULES)
+    parser.add_argument("--quick", action="store_true", help="every row, but only a moment each")
+    parser.add_argument("--rows", nargs="+", choices=keys, metavar="ROW", help=", ".join(keys))
+    parser.add_argument(
+        "--peers", nargs="+", choices=names, metavar="NAME", help=", ".join(distant.MODULES)
+    )
+    parser.add_argument("--seconds", type=float, help="each measurement (0.5)")
+    parser.add_argument("--repetitions", type=int, help="of which the median is taken (5)")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="run that peer with another Python, which has it and what else it needs",
+    )
+    parser.add_argument("--markdown", action="store_true", help="tables for docs/performance.md")
+    parser.add_argument("--page", metavar="FILE", help="with --markdown: put them into that page")
+    parser.add_argument("--json", metavar="FILE", help="all figures, to that file")
+    parser.add_argument("--profile", choices=keys, metavar="ROW", help="sample one row")
+    parser.add_argument("--traced", action="store_true", help="with --profile: cProfile instead")
+    parser.add_argument("--client", choices=names, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=names, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Two nodes on loopback.")
-    parser.add_argument("--seconds", type=float, default=2.0, help="per figure")
-    seconds = parser.parse_args().seconds
-    print(f"Python {platform.python_version()}, pyzmq {zmq.__version__}, {platform.machine()}")
-    raw = raw_round_trip(seconds)
-    print(f"{'blocking pyzmq round trip':28}{raw:12,.0f} us")
-    mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=serve, args=(theirs,))
-    process.start()
+    options = arguments()
+    if options.serve:
+        serve(options.serve)
+    elif options.client:
+        be_client(options.client)
+    elif options.profile:
+        asyncio.run(profile(ALL[options.profile], options))
+    else:
+        compare(options)
+
+
+def size_of(options: argparse.Namespace, seconds: float) -> Size:
+    """How much to measure."""
+    usual = QUICK if options.quick else Size(seconds=seconds)
+    return usual if options.seconds is None else Size(options.seconds, usual.transfer)
+
+
+def pythons_of(options: argparse.Namespace) -> dict[str, str]:
+    """The interpreter for each peer that is there; those that are named are tried in any case."""
+    others = dict(text.partition("=")[::2] for text in options.python)
+    return {
+        name: others.get(name, sys.executable)
+        for name in options.peers or distant.MODULES
+        if name in others or options.peers or distant.version(name)
+    }
+
+
+async def profile(row: Row, options: argparse.Namespace) -> None:
+    """Run one row, and print which functions cost what, at both ends."""
+    name = options.peers[0] if options.peers else "noex"
+    pair = await Pair.start(name, pythons_of(options).get(name, sys.executable), loud=True)
     try:
-        figures = asyncio.run(measure(mine.recv(), seconds))
-        mine.send("end")
-        process.join(10)
+        how = "traced" if options.traced else "sampled"
+        answer = await pair.measure(row, size_of(options, 3.0), how)
+    except NotMeasured as error:
+        raise SystemExit(f"{row.key} of {name}: {error}") from None
     finally:
-        process.kill()
-    for name, value in figures.items():
-        print(f"{name:28}{value:12,.0f}")
-    print(f"{'sequential / raw':28}{figures['sequential call, p50 us'] / raw:12.2f}")
+        await pair.end()
+    print(answer.get("report", "No report: its server is not one of Python's."))
+    print(json.dumps(answer["figures"], indent=1))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure, and print the tables."""
+    rows = [ALL[key] for key in options.rows or ALL]
+    comparison = Comparison(rows, pythons_of(options), size_of(options, 0.5))
+    asyncio.run(comparison.repeat(options.repetitions or (1 if options.quick else 5)))
+    head, text = header(comparison), report(comparison, options.markdown)
+    print(f"{head}\n\n{text}")
+    if options.page:
+        page = Path(options.page)
+        marks = remote_tables.BEGIN, remote_tables.END
+        page.write_text(tables.put_into(page.read_text(), f"{head}\n\n{text}", *marks))
+    if options.json:
+        figures = {"about": comparison.about, "rows": comparison.table()}
+        Path(options.json).write_text(json.dumps(figures, indent=1))
+
+
+def report(comparison: Comparison, markdown: bool) -> str:
+    """All tables, and what could not be measured."""
+    render = tables.as_markdown if markdown else tables.as_text
+    table, names = comparison.table(), list(comparison.about)
+    parts = [render(lines) for lines in remote_tables.all_tables(table, comparison.rows, names)]
+    parts += [f"{name}: {text}." for name, text in comparison.failures.items()]
+    return "\n\n".join(parts)
+
+
+def header(comparison: Comparison) -> str:
+    """Where and with what this was measured."""
+    own = sys.version.split()[0]
+    versions = {name: distant.version(name) for name in distant.MODULES}
+    for name, about in comparison.about.items():
+        known = about["version"] or versions[name] or ""
+        versions[name] = known if about["python"] == own else f"{known} (Python {about['python']})"
+    missing = [name for name in distant.MODULES if not versions[name]]
+    named = [f"{name} {versions[name]}" for name in comparison.about]
+    lines = [tables.machine(), ", ".join(named) + "."]
+    if missing:
+        lines.append(f"Not installed: {', '.join(missing)}.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
     main()

@@ -24,17 +24,20 @@ def median(runs: list[Figures]) -> Figures:
 
 def header(versions: dict[str, str | None]) -> str:
     """Where and with what this was measured."""
-    cores = os.cpu_count()
     named = [f"{name} {version}" for name, version in versions.items() if version]
     missing = [name for name, version in versions.items() if not version]
-    lines = [
-        f"{time.strftime('%Y-%m-%d')}, {processor()}, {cores} cores, {platform.system()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, plain asyncio.",
-        ", ".join(named) + ".",
-    ]
+    lines = [machine(), ", ".join(named) + "."]
     if missing:
         lines.append(f"Not installed: {', '.join(missing)} (pip install -e '.[bench]').")
     return "\n".join(lines)
+
+
+def machine() -> str:
+    """The day, the machine and the Python."""
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"{platform.python_implementation()} {platform.python_version()}, plain asyncio."
+    )
 
 
 def processor() -> str:
@@ -140,11 +143,11 @@ def as_markdown(lines: Lines) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
-def put_into(page: str, text: str) -> str:
+def put_into(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with `text` between its marks."""
-    (before, rest), (_, after) = page.split(BEGIN), page.split(END)
-    assert END in rest, "the marks are in the wrong order"
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+    (before, rest), (_, after) = page.split(begin), page.split(end)
+    assert end in rest, "the marks are in the wrong order"
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _number(value: float | None) -> str:
