@@ -127,14 +127,15 @@ def report(comparison: Comparison, markdown: bool) -> str:
 
 def header(comparison: Comparison) -> str:
     """Where and with what this was measured."""
-    own = sys.version.split()[0]
+    own, busy = sys.version.split()[0], comparison.load_before
+    load = "" if busy is None else f" Load before it began: {busy:.1f}."
     versions = {name: distant.version(name) for name in distant.MODULES}
     for name, about in comparison.about.items():
         known = about["version"] or versions[name] or ""
         versions[name] = known if about["python"] == own else f"{known} (Python {about['python']})"
     missing = [name for name in distant.MODULES if not versions[name]]
     named = [f"{name} {versions[name]}" for name in comparison.about]
-    lines = [tables.machine(), ", ".join(named) + "."]
+    lines = [f"{tables.machine()}{load}", ", ".join(named) + "."]
     if missing:
         lines.append(f"Not installed: {', '.join(missing)}.")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from statistics import median
@@ -26,6 +27,7 @@ class Comparison:
         self.size = size
         self.about: dict[str, dict[str, str]] = {}
         self.failures: dict[str, str] = {}
+        self.load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._runs: dict[tuple[str, str], list[Figures]] = {}
 
     async def repeat(self, times: int) -> None:

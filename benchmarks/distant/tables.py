@@ -10,6 +10,7 @@ from distant.rows import Row
 Lines = list[list[str]]
 BEGIN, END = "<!-- remote: begin -->", "<!-- remote: end -->"
 US = "noex"
+CURVE = "noex+curve"
 
 
 def figures_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
@@ -25,7 +26,7 @@ def figures_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
 
 def ratios_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
     """How many times better we are than each: below 1 we are worse, whatever the unit is."""
-    others = [name for name in names if name != US]
+    others = [name for name in names if name not in (US, CURVE)]
     lines = [["noex is better by", *(f"than {name}" for name in others)]]
     for row in rows:
         for line in row.lines:
@@ -38,6 +39,18 @@ def ratios_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
                 ratios.append(ratio(*pair))
             if any(text != "-" for text in ratios):
                 lines.append([line.title, *ratios])
+    return lines
+
+
+def curve_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
+    """What is left of each figure with encryption: 100 % is all of it, and less is worse."""
+    lines = [["with CURVE", "% of plain"]]
+    for row in rows:
+        for line in row.lines:
+            plain, curve = (table[row.key].get(name, {}).get(line.figure) for name in (US, CURVE))
+            if plain and curve:
+                part = plain / curve if line.less_is_better else curve / plain
+                lines.append([line.title, f"{part * 100:.0f}"])
     return lines
 
 
@@ -54,7 +67,7 @@ def cpu_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
 def all_tables(table: Table, rows: Iterable[Row], names: list[str]) -> list[Lines]:
     """Every table of which there is something."""
     rows = list(rows)
-    parts = [figures_table, ratios_table, cpu_table]
+    parts = [figures_table, ratios_table, curve_table, cpu_table]
     return [lines for lines in (part(table, rows, names) for part in parts) if len(lines) > 1]
 
 
