@@ -48,6 +48,7 @@ __all__ = [
     "register",
 ]
 
+_SHORT: Final = 6  # items: up to here a loop is quicker than a set
 _SMALL: Final = 4096  # bytes: below it, claims of absent items cannot cost much memory
 _KEEP: Final = 1 << 20  # bytes: a packer keeps the buffer of its largest message
 _PLAIN: Final = b""
@@ -127,6 +128,17 @@ class Codec:
         that cannot travel, such as ``message[2].args[0].conn``.
         """
         kind = type(value)
+        if kind is tuple and len(value) < _SHORT:  # most messages: what follows, written out
+            for item in value:
+                if type(item) not in SCALARS:
+                    break
+            else:
+                try:
+                    data = self._pack(value)
+                    if len(data) <= self._quick:
+                        return data
+                except Exception:  # the long way knows what is wrong
+                    pass
         simple, only_simple = (SCALARS, only_scalars) if apart else (ATOMS, only_atoms)
         if (
             kind in simple
