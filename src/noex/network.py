@@ -113,7 +113,6 @@ class Network:
             secure=curve.secure_lane,
             receive=curve.receive_checked if curve.is_named else None,
             holds=self._is_in_doubt,
-            consumers=self._kernel.scheduler,
         )
         await self._lane.start()
         self._kernel.remote = self.remote
