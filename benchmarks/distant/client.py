@@ -58,10 +58,12 @@ async def _obey(peer: Distant, server: Server | None, order: dict[str, Any]) -> 
     costs = Costs()
     server.order(how)
     costs.begin(traced=how == "traced")
-    figures = await row.measure(peer, size)
+    figures = await row.measure(peer, size) or {}
     ours = costs.end()
     server.order("report")
-    theirs = await server.read(REPORT_LIMIT)
-    done = int((figures or {}).get("done", 0))
-    texts = as_text("client", ours, done), as_text("server", theirs, done)
+    reports = {"client": ours, "server": await server.read(REPORT_LIMIT)}
+    texts = [
+        as_text(end, each, figures.get(f"cpu_{end}", 0.0), figures.get("done", 0))
+        for end, each in reports.items()
+    ]
     return {"figures": figures, "report": "\n\n".join(texts)}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import cProfile
 import pstats
-import time
 from typing import Any
 
 from profiling import Sampler
 
 MOST = 28
-Report = dict[str, Any]  # "cpu": seconds, "rows": [share, calls or None, place]
+Report = dict[str, Any]  # "rows": [share, calls or None, place]
 
 
 class Costs:
@@ -18,22 +17,20 @@ class Costs:
 
     def __init__(self) -> None:
         self._profiler: cProfile.Profile | Sampler | None = None
-        self._cpu = 0.0
 
     def begin(self, *, traced: bool) -> None:
         """From now on."""
         self._profiler = profiler = cProfile.Profile() if traced else Sampler()
-        self._cpu = time.process_time()
         profiler.__enter__()
 
     def end(self) -> Report:
         """Until now."""
         profiler, self._profiler = self._profiler, None
         if profiler is None:
-            return {"cpu": 0.0, "rows": []}
+            return {"rows": []}
         profiler.__exit__(None, None, None)
         rows = _sampled(profiler) if isinstance(profiler, Sampler) else _traced(profiler)
-        return {"cpu": time.process_time() - self._cpu, "rows": rows[:MOST]}
+        return {"rows": rows[:MOST]}
 
 
 def _sampled(profiler: Sampler) -> list[list[Any]]:
@@ -61,12 +58,15 @@ def _place(file: str, line: int, name: str) -> str:
     return f"{'/'.join(file.split('/')[-2:])}:{line} {name}"
 
 
-def as_text(title: str, report: Report, operations: int) -> str:
-    """A line for each function: its part of the CPU time, and what that is for one operation."""
-    whole = report["cpu"] / max(operations, 1) * 1e6
-    lines = [f"{title}: {whole:.2f} us of CPU per operation, of {operations:,}"]
+def as_text(title: str, report: Report, cost: float, operations: float) -> str:
+    """A line for each function: its part of the CPU time, and what that is for one operation.
+
+    `cost`: us of CPU for one operation, as measured without what comes before and after.
+    """
+    each = max(operations, 1)
+    lines = [f"{title}: {cost:.2f} us of CPU per operation, of {operations:,.0f}"]
     lines.append(f"{'%':>6} {'ns/op':>9} {'calls/op':>9}  function by itself, with the C in it")
     for share, calls, place in report["rows"]:
-        often = "-" if calls is None else f"{calls / max(operations, 1):.2f}"
-        lines.append(f"{share * 100:6.1f} {share * whole * 1e3:9.0f} {often:>9}  {place}")
+        often = "-" if calls is None else f"{calls / each:.2f}"
+        lines.append(f"{share * 100:6.1f} {share * cost * 1e3:9.0f} {often:>9}  {place}")
     return "\n".join(lines)

@@ -86,12 +86,12 @@ class Distant:
     async def casts(self, seconds: float) -> int:
         """Casts for so long, until the last of them has been handled."""
         before, sent, end = await self.received(), 0, perf_counter() + seconds
-        cast = self.cast
+        cast, burst = self.cast, [MESSAGE] * BURST
         while perf_counter() < end:
-            for _ in range(BURST):
-                if cast(MESSAGE) is False:
-                    break
-                sent += 1
+            for message in burst:
+                if cast(message) is False:
+                    sent -= 1
+            sent += BURST
             await asyncio.sleep(0)
         await self.arrived(before + sent)
         return sent
