@@ -17,6 +17,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import distant
 import tables
@@ -88,16 +89,21 @@ def pythons_of(options: argparse.Namespace) -> dict[str, str]:
 async def profile(row: Row, options: argparse.Namespace) -> None:
     """Run one row, and print which functions cost what, at both ends."""
     name = options.peers[0] if options.peers else "noex"
+    try:
+        answer = await _profiled(row, name, options)
+    except NotMeasured as error:
+        raise SystemExit(f"{row.key} of {name}: {error}") from None
+    print(answer.get("report", "No report: its server is not one of Python's."))
+    print(json.dumps(answer["figures"], indent=1))
+
+
+async def _profiled(row: Row, name: str, options: argparse.Namespace) -> dict[str, Any]:
     pair = await Pair.start(name, pythons_of(options).get(name, sys.executable), loud=True)
     try:
         how = "traced" if options.traced else "sampled"
-        answer = await pair.measure(row, size_of(options, 3.0), how)
-    except NotMeasured as error:
-        raise SystemExit(f"{row.key} of {name}: {error}") from None
+        return await pair.measure(row, size_of(options, 3.0), how)
     finally:
         await pair.end()
-    print(answer.get("report", "No report: its server is not one of Python's."))
-    print(json.dumps(answer["figures"], indent=1))
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -29,9 +29,9 @@ def be_client(name: str) -> None:
 
 
 async def _client(name: str) -> None:
-    peer = load(name)
     server = None
     try:
+        peer = load(name)
         server = await Server.start(name) if peer.has_server else None
         if server is not None:
             peer.server_pid = server.pid

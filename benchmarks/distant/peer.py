@@ -23,6 +23,7 @@ class Distant:
 
     name = ""
     has_server = True  # whether it wants a second OS process of ours, in which `serve` runs
+    blocks = False  # whether `run` has to be called, which does not return
     server_pid = 0
     spawns_at_most = 100_000  # in one run, whatever the clock says
     largest = 64 << 20  # bytes of one message
@@ -37,6 +38,10 @@ class Distant:
 
     async def serve(self) -> str:
         """In the server: start what answers, and return where. It lives as long as the process."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """In the server, if it blocks: answer for ever."""
         raise NotImplementedError
 
     async def connect(self, address: str) -> None:

@@ -33,6 +33,8 @@ def _socket(kind: int) -> Any:
 class Raw(Distant):
     """Both ends block, so whoever measures does nothing else meanwhile."""
 
+    blocks = True
+
     async def serve(self) -> str:
         self.router = _socket(zmq.ROUTER)
         port: int = self.router.bind_to_random_port("tcp://127.0.0.1")

@@ -19,7 +19,6 @@ from typing import Any
 from distant import load
 from distant.costs import Costs
 from distant.peer import Distant
-from distant.raw import Raw
 
 SCRIPT = Path(__file__).parents[1] / "remote.py"
 SIGN = "@@"  # before each line that is for us: libraries print as well
@@ -35,7 +34,7 @@ def say(value: Any) -> None:
 def serve(name: str) -> None:
     """Be the server of that peer."""
     peer = load(name)
-    if isinstance(peer, Raw):
+    if peer.blocks:
         say(asyncio.run(peer.serve()))
         threading.Thread(target=_obey, args=(lambda _: None,), daemon=True).start()
         peer.run()
