@@ -73,6 +73,11 @@ def _or_never(_ctx: click.Context, _param: click.Parameter, seconds: float) -> f
     help="Port for heartbeats (default: chosen).",
 )
 @click.option(
+    "--ipc-dir",
+    envvar="NOEX_IPC_DIR",
+    help="Directory for ipc:// sockets; nodes of this host that name the same one use them.",
+)
+@click.option(
     "--label",
     "labels",
     multiple=True,

@@ -148,8 +148,11 @@ def bind(sock: Socket, host: str, port: int) -> int:
 
 
 def use_family(sock: Socket, address: str) -> None:
-    """IPv6 only where it is asked for: with it on, an IPv4 address is bound as a mapped one."""
-    sock.setsockopt(zmq.IPV6, 1 if "[" in address else 0)
+    """IPv6 only where it is asked for: with it on, an IPv4 address is bound as a mapped one.
+
+    To listen on all addresses means on those of both families.
+    """
+    sock.setsockopt(zmq.IPV6, 1 if "[" in address or address.startswith("tcp://*:") else 0)
 
 
 def fd_of(sock: Socket) -> int:
@@ -179,11 +182,14 @@ def start_connect(address: Address) -> socket.socket:
 
     Raises OSError if it failed at once (no route, no file descriptor left, refused by this host).
     """
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # A pair of host and port would lose the scope of a link-local address.
+    family, kind, protocol, _, full = socket.getaddrinfo(
+        *address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        error = sock.connect_ex(address)
+        error = sock.connect_ex(full)
         if error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             raise OSError(error, os.strerror(error))
     except BaseException:

@@ -23,6 +23,7 @@ import zmq
 
 from noex.runtime.errors import MessageSerializationError, NodeStoppedError
 from noex.runtime.log import Throttle, get_logger
+from noex.transport.ipc import IpcFolder, Route
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import Outbound, Uid
 from noex.transport.outlet import Outlet
@@ -47,7 +48,8 @@ def _receive(router: zmq.Socket[bytes]) -> list[bytes] | None:
 class UserLane:
     """Sends to and receives from the admitted lives of other nodes.
 
-    `host` and `port`: where to listen (port 0 chooses one; `port` is final after `start`).
+    `host` and `port`: where to listen (port 0 chooses one; `port` is final after `start`). `ipc`:
+    the directory in which lanes of this host find each other, too.
     `on_messages(uid, messages)`: a batch of one life, in order; it must not block. `on_trouble(uid,
     text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
     done. `context`: one to share; otherwise the lane has its own. `secure(socket, peer)`: sets
@@ -72,6 +74,7 @@ class UserLane:
         secure: Callable[[zmq.Socket[bytes], str | None], None] | None = None,
         receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,
         holds: Callable[[], bool] | None = None,
+        ipc: IpcFolder | None = None,
     ) -> None:
         self.node_id, self.incarnation = node_id, incarnation
         self.host, self.port, self.cluster = host, port, cluster
@@ -81,6 +84,7 @@ class UserLane:
         self._secure = secure
         self._receive = receive or _receive
         self._holds = holds
+        self._ipc = ipc
         self._given_context = context
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,6 +131,8 @@ class UserLane:
             if self._secure is not None:
                 self._secure(self._router, None)
             self.port = bind(self._router, host, self.port)
+            if self._ipc is not None:
+                self._ipc.listen(self._router, self.node_id)
             self._descriptor = watch(self._loop, self._router, "listening", self._drain)
         except BaseException:
             self._close()
@@ -149,9 +155,10 @@ class UserLane:
             numbers=self._numbers,
             jitter=random.random,
         )
+        route = Route(self._ipc, uid[0], endpoint, self._loop.time) if self._ipc else endpoint
         self._outlets[uid] = Outlet(
             session,
-            endpoint,
+            route,
             loop=self._loop,
             make_dealer=partial(self._make_dealer, uid[0]),
             tell=self._trouble,
@@ -268,6 +275,8 @@ class UserLane:
         if self._descriptor >= 0 and self._loop is not None:
             self._loop.remove_reader(self._descriptor)
             self._descriptor = -1
+        if self._ipc is not None:
+            self._ipc.leave()
         if self._router is not None:
             self._router.close(0)
             self._router = None

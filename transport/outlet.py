@@ -51,7 +51,7 @@ class Outlet:
     def __init__(
         self,
         session: Outbound,
-        endpoint: str,
+        endpoint: str | Callable[[], str],
         *,
         loop: asyncio.AbstractEventLoop,
         make_dealer: Callable[[bytes], zmq.Socket[bytes]],
@@ -140,12 +140,13 @@ class Outlet:
 
     def _dial(self, connection: int) -> None:
         self._hang_up()
+        endpoint = self.endpoint if isinstance(self.endpoint, str) else self.endpoint()
         try:
             self._socket = self._make_dealer(make_routing_id(*self.session.me, connection))
-            self._socket.connect(self.endpoint)
+            self._socket.connect(endpoint)
             self._descriptor = watch(self._loop, self._socket, "dialling", self._ready)
         except (zmq.ZMQError, NoexError) as error:
-            self._tell(self.session.peer, f"cannot dial {self.endpoint}: {error}")
+            self._tell(self.session.peer, f"cannot dial {endpoint}: {error}")
             self._perform(self.session.lost(self._loop.time()))
 
     def _hang_up(self) -> None:

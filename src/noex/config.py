@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,8 +10,14 @@ from typing import Any, Final
 from noex.cluster.settings import ClusterSettings
 from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InsecureBindError, InvalidNodeIdError, InvalidOptionError
-from noex.runtime.node_id import NodeAddress, is_loopback, parse_node_id
+from noex.runtime.node_id import (
+    NodeAddress,
+    checked_node_id,
+    is_loopback,
+    parse_node_id,
+)
 from noex.transport.control_events import ControlSettings
+from noex.transport.ipc import check_ipc_dir
 from noex.transport.keys import HIDDEN, ClusterSecret, NodeKeys
 from noex.transport.lane_settings import LaneSettings
 
@@ -38,6 +45,8 @@ class NodeConfig:
     - `cluster` ("noex"): the cluster's name; nodes of another name are strangers.
     - `bind`: the address to listen on, if not the host of the node id.
     - `user_port`, `pub_port` (0): the other two ports; 0 is chosen, and told to the peers.
+    - `ipc_dir`: a directory for sockets of this host; messages between nodes that name the same one
+      go through ``ipc://`` instead of TCP. It is made if need be, readable by this user alone.
     - `labels`: up to 64 strings by string, shown in `NodeInfo`, for selectors.
     - `cluster_secret`: a str or bytes (at least 16 bytes) that all nodes of the cluster know; all
       that they send is encrypted, and nobody else comes in. It is never shown.
@@ -68,6 +77,7 @@ class NodeConfig:
     bind: str | None = None
     user_port: int = 0
     pub_port: int = 0
+    ipc_dir: str | os.PathLike[str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     cluster_secret: str | bytes | ClusterSecret | None = field(default=None, repr=False)
     keys: NodeKeys | None = None
@@ -91,6 +101,7 @@ class NodeConfig:
         _check_ports(self)
         _check_threads(self.blocking_threads)
         check_count(self.expected_peers, "expected_peers")
+        object.__setattr__(self, "ipc_dir", check_ipc_dir(self.ipc_dir))
         _check_kinds(self)
         _check_security(self)
         if self.node_id is None:
@@ -117,7 +128,7 @@ class NodeConfig:
 def _checked_seeds(seeds: Any) -> tuple[str, ...]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise InvalidOptionError("seeds", seeds, "a list of node ids, not one string")
-    checked = tuple(seeds)
+    checked = tuple(checked_node_id(seed) for seed in seeds)
     for seed in checked:
         if parse_node_id(seed).port == 0:
             raise InvalidNodeIdError(seed, "a seed needs the port on which it listens")
@@ -198,6 +209,6 @@ def _check_keys(keys: NodeKeys, config: NodeConfig) -> None:
 
 
 def _refuse_without_cluster(config: NodeConfig) -> None:
-    for name in ("seeds", "bind", "user_port", "pub_port", "cluster_secret", "keys"):
+    for name in ("seeds", "bind", "user_port", "pub_port", "ipc_dir", "cluster_secret", "keys"):
         if getattr(config, name):
             raise InvalidOptionError(name, getattr(config, name), "it needs a node id")

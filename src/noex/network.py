@@ -35,6 +35,7 @@ from noex.transport.curve import DIAL_ADVICE, Curve, credentials_of, make_gate
 from noex.transport.descriptors import prepare
 from noex.transport.gate import Gate
 from noex.transport.inbound import Inbound
+from noex.transport.ipc import IpcFolder
 from noex.transport.keys import ClusterSecret
 from noex.transport.lane import UserLane
 from noex.transport.remote import RefBinding, RemoteOperations
@@ -113,6 +114,7 @@ class Network:
             secure=curve.secure_lane,
             receive=curve.receive_checked if curve.is_named else None,
             holds=self._is_in_doubt,
+            ipc=IpcFolder(os.fspath(config.ipc_dir)) if config.ipc_dir is not None else None,
         )
         await self._lane.start()
         self._kernel.remote = self.remote

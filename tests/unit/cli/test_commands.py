@@ -61,6 +61,7 @@ OPTIONS = {
     "bind": ("--bind", "NOEX_BIND", "127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"),
     "user_port": ("--user-port", "NOEX_USER_PORT", "7001", 7001, "7002", 7002),
     "pub_port": ("--pub-port", "NOEX_PUB_PORT", "7001", 7001, "7002", 7002),
+    "ipc_dir": ("--ipc-dir", "NOEX_IPC_DIR", "/run/a", "/run/a", "/run/b", "/run/b"),
     "labels": ("--label", "NOEX_LABELS", "k=v", {"k": "v"}, "k=w=x", {"k": "w=x"}),
     "expected_peers": ("--expected-peers", "NOEX_EXPECTED_PEERS", "3", 3, "4", 4),
     "join_timeout": ("--join-timeout", "NOEX_JOIN_TIMEOUT", "3", 3.0, "4.5", 4.5),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from noex.runtime.errors import InvalidNodeIdError
 from noex.runtime.incarnation import make_incarnation
-from noex.runtime.node_id import is_loopback, parse_node_id
+from noex.runtime.node_id import checked_node_id, is_loopback, parse_node_id
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,19 @@ def test_a_node_id_has_three_parts(text: str, name: str, host: str, port: int) -
     address = parse_node_id(text)
     assert address == (name, host, port)
     assert str(address) == text and address.endpoint == f"tcp://{host}:{port}"
+
+
+@pytest.mark.parametrize(
+    ("spelled", "short"),
+    [
+        ("a@[0:0:0:0:0:0:0:1]:5", "a@[::1]:5"),
+        ("a@[2001:DB8::0:1]:5", "a@[2001:db8::1]:5"),
+        ("a@[FE80::01%eth0]:5", "a@[fe80::1%eth0]:5"),
+        ("a@[::FFFF:a00:1]:5", "a@[::ffff:10.0.0.1]:5"),
+    ],
+)
+def test_every_spelling_of_an_ipv6_address_gives_one_node_id(spelled: str, short: str) -> None:
+    assert str(parse_node_id(spelled)) == checked_node_id(spelled) == short
 
 
 BAD = [
@@ -107,7 +120,8 @@ def test_any_text_is_parsed_and_printed_the_same_or_refused(text: str) -> None:
     except InvalidNodeIdError as error:
         assert str(error)
     else:
-        assert str(address) == text and 0 <= address.port <= 65535
+        assert address.host.startswith("[") or str(address) == text
+        assert parse_node_id(str(address)) == address and 0 <= address.port <= 65535
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,15 @@ def test_any_text_is_parsed_and_printed_the_same_or_refused(text: str) -> None:
         ("127.0.0.1", True),
         ("127.255.0.9", True),
         ("[::1]", True),
+        ("::1", True),
+        ("[0:0:0:0:0:0:0:1]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("LOCALHOST", True),
         ("0.0.0.0", False),
+        ("127.0.0.999", False),
+        ("[::ffff:10.0.0.1]", False),
+        ("[fe80::1%eth0]", False),
+        ("*", False),
         ("[::]", False),
         ("localhost.example.org", False),
         ("127.0.0.1.example.org", False),
