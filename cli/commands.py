@@ -7,7 +7,12 @@ from typing import Any, Final
 
 import click
 
-_COMMANDS: Final = {"start": "noex.cli.start", "status": "noex.cli.status", "demo": "noex.cli.demo"}
+_COMMANDS: Final = {
+    "start": "noex.cli.start",
+    "status": "noex.cli.status",
+    "keygen": "noex.cli.keygen",
+    "demo": "noex.cli.demo",
+}
 
 
 class _LazyGroup(click.Group):

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from noex.cli.security import take_security
 from noex.cli.signals import leave, on_stop_signals
 from noex.config import NodeConfig
 from noex.node import Node
@@ -31,9 +32,12 @@ def run(
     *,
     until_stdin_closes: bool,
 ) -> None:
-    """Run the node until it is told to stop. `options` are those of `NodeConfig`."""
+    """Run the node until it is told to stop. `options` are those of `NodeConfig`.
+
+    In place of `cluster_secret` and `keys` they name files (see `noex.cli.security`).
+    """
     try:
-        config = NodeConfig(node_id=node_id, **options)
+        config = NodeConfig(node_id=node_id, **take_security(options))
     except NoexError as error:
         _fail(WRONG_USAGE, error)
     _import_behaviors(behaviors)
@@ -48,7 +52,7 @@ def _fail(status: int, error: BaseException | str) -> NoReturn:
     """Say it in one line, and end."""
     text = str(error)
     if isinstance(error, InsecureBindError):
-        text += " (--insecure)"
+        text += " (--cluster-secret-file, --key-file and --peers-file, or --insecure)"
     click.echo(f"noex-node: {text}", err=True)
     leave(status)
 

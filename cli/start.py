@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from noex.cli import logs
+from noex.cli.security import security_options
 
 
 def _list(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,11 +86,12 @@ def _or_never(_ctx: click.Context, _param: click.Parameter, seconds: float) -> f
     envvar="NOEX_LABELS",
     help="KEY=VALUE, shown to node selectors; may be repeated.",
 )
+@security_options
 @click.option(
     "--insecure",
     is_flag=True,
     envvar="NOEX_INSECURE",
-    help="Allow an address beyond loopback, unencrypted.",
+    help="Allow an address beyond loopback without any of these, unencrypted.",
 )
 @click.option(
     "--expected-peers",

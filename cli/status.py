@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from noex.cli.security import security_options, take_security
+
 NO_ANSWER = 3
 
 
@@ -21,20 +23,23 @@ NO_ANSWER = 3
     show_default=True,
     help="Seconds to wait.",
 )
-def command(node_id: str, as_json: bool, timeout: float) -> None:
+@security_options
+def command(node_id: str, as_json: bool, timeout: float, **security: Any) -> None:
     """Ask the node NODE_ID (name@host:port) for its status."""
     # Loads ZeroMQ, which `--help` does without.
     from noex.cli.client import NoAnswerError, RefusedError, ask
-    from noex.runtime.errors import InvalidNodeIdError
+    from noex.runtime.errors import InvalidNodeIdError, InvalidOptionError, NoexError
 
     try:
-        status = ask(node_id, "status", timeout=timeout)
+        status = ask(node_id, "status", timeout=timeout, **take_security(security))
     except InvalidNodeIdError as error:
         raise click.BadParameter(str(error), param_hint="NODE_ID") from error
+    except InvalidOptionError as error:
+        raise click.UsageError(str(error)) from error
     except NoAnswerError as error:
         click.echo(f"noex-node: {error}", err=True)
         sys.exit(NO_ANSWER)
-    except RefusedError as error:
+    except (RefusedError, NoexError) as error:
         click.echo(f"noex-node: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(status, indent=2) if as_json else "\n".join(_lines(status)))

@@ -75,6 +75,7 @@ class Node:
         config: NodeConfig | None = None,
         **options: Any,
     ) -> None:
+        self._node_id = NO_CLUSTER_ID
         if cluster_secret is not None:  # from here on only what does not show itself
             cluster_secret = ClusterSecret.of(cluster_secret)
         given = {"node_id": node_id, "seeds": seeds, "cluster_secret": cluster_secret, "keys": keys}
