@@ -373,7 +373,9 @@ class Membership:
                 self._complain("join_refused", by, reason=reason)
                 self._call(self._callbacks.refused, reason, by)
             case ev.Note(level, event, details):
-                getattr(self._log, level)(event, **details)
+                peer = details.get("peer")
+                if peer is None or self._throttle.allows((event, peer), event):
+                    getattr(self._log, level)(event, **details)
             case ev.AdminAsked(address, message):
                 self._admin(address, message.body)
 
@@ -464,6 +466,6 @@ class Membership:
             self._log.exception("cluster_callback_failed", args=[str(a)[:200] for a in args])
 
     def _complain(self, event: str, peer: str, **details: Any) -> None:
-        """One line a minute per event and peer."""
-        if self._throttle.allows((event, peer)):
+        """One line a minute per event and peer, and a few per event: strangers make up names."""
+        if self._throttle.allows((event, peer), event):
             self._log.warning(event, peer=peer, **details)

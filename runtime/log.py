@@ -41,20 +41,38 @@ def get_logger(**bound: Any) -> Any:
 
 
 class Throttle:
-    """Lets one event per key and period through, so that a flood of faults is one log line."""
+    """Lets one event per key and period through, so that a flood of faults is one log line.
+
+    Where strangers choose the keys (by the names that they give themselves), the events of one
+    `kind` are bounded together: `most` per period.
+    """
 
     def __init__(
-        self, period: float = 60.0, keys: int = 1024, now: Callable[[], float] = time.monotonic
+        self,
+        period: float = 60.0,
+        keys: int = 1024,
+        now: Callable[[], float] = time.monotonic,
+        most: int = 5,
     ) -> None:
-        self._period, self._keys, self._now = period, keys, now
+        self._period, self._keys, self._now, self._most = period, keys, now, most
         self._last: dict[Any, float] = {}
+        self._kinds: dict[str, list[float]] = {}
 
-    def allows(self, key: Any) -> bool:
-        """Whether an event of this key may be logged now."""
+    def allows(self, key: Any, kind: str | None = None) -> bool:
+        """Whether an event of this key, and of this kind, may be logged now."""
         now = self._now()
         if now - self._last.get(key, -1e18) < self._period:
+            return False
+        if kind is not None and not self._has_room(kind, now):
             return False
         if len(self._last) >= self._keys:
             self._last.clear()
         self._last[key] = now
         return True
+
+    def _has_room(self, kind: str, now: float) -> bool:
+        logged = [at for at in self._kinds.get(kind, ()) if now - at < self._period]
+        if len(logged) < self._most:
+            self._kinds[kind] = [*logged, now]
+            return True
+        return False

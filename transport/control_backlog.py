@@ -5,7 +5,8 @@ may not:
 
 - pulses: the oldest of that peer go first (the detector wants the newest), and the oldest of all
   when strangers invent names;
-- messages: the newest are refused beyond a count and a size; the machines repeat theirs;
+- messages: the newest are refused beyond a count and a size, and beyond a share of one origin, so
+  that a stranger who never stops talking keeps nobody else out; the machines repeat theirs;
 - links: the last `LinkDown` of an endpoint always stays. Down, up, down becomes the last down, so
   what is read still alternates; at most three events and one refusal wait per endpoint.
 """
@@ -45,6 +46,7 @@ class Backlog:
         self._refusals: dict[str, int] = {}
         self._received = 0
         self._received_bytes = 0
+        self._from: dict[bytes, int] = {}  # how many of each origin wait
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class Backlog:
             case DialRefused() | HandshakeFailed():
                 self._add_refusal(event)
             case Received():
-                self._add_received(event, len(event.data))
+                self._add_message(event)
             case _:
                 self._add_received(event, 0)
 
@@ -74,6 +76,7 @@ class Backlog:
         self._refusals = {}
         self._received = 0
         self._received_bytes = 0
+        self._from = {}
         return events
 
     def _append(self, event: ControlEvent) -> int:
@@ -123,11 +126,22 @@ class Backlog:
         if number is not None:
             self._drop(number)
 
-    def _add_received(self, event: ControlEvent, size: int) -> None:
+    def _add_message(self, event: Received) -> None:
+        if event.origin is None:  # it came on a link that we dialled
+            self._add_received(event, len(event.data))
+            return
+        waiting = self._from.get(event.origin, 0)
+        if waiting >= self._settings.max_received_per_origin:
+            self.dropped += 1
+        elif self._add_received(event, len(event.data)):
+            self._from[event.origin] = waiting + 1
+
+    def _add_received(self, event: ControlEvent, size: int) -> bool:
         full = self._received >= self._settings.max_received
         if full or self._received_bytes + size > self._settings.max_received_bytes:
             self.dropped += 1
-            return
+            return False
         self._received += 1
         self._received_bytes += size
         self._append(event)
+        return True

@@ -121,6 +121,7 @@ class ControlSettings:
     max_commands: int = 10_000
     max_command_bytes: int = 32 * 1024 * 1024
     max_received: int = 10_000
+    max_received_per_origin: int = 256
     max_received_bytes: int = 32 * 1024 * 1024
     max_pulses_per_peer: int = 8
     max_pulses: int = 4096

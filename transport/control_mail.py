@@ -20,6 +20,7 @@ from noex.transport.control_backlog import Backlog
 from noex.transport.control_events import ControlEvent, ControlSettings
 
 _SLICE = 256
+_SLICE_TIME = 0.003
 
 
 class Outgoing(NamedTuple):
@@ -175,13 +176,19 @@ class ControlMail:
             self._marked_at = None
 
     def _read_events(self) -> None:
-        """Deliver a slice and give way; events that arrive meanwhile come after."""
+        """Deliver a slice and give way; events that arrive meanwhile come after.
+
+        It is bounded in time, too: each may cost its reader much, and a stranger may have sent it.
+        """
         if not self._delivering:
             with self._lock:
                 self._delivering.extend(self._backlog.take())
+        end = time.monotonic() + _SLICE_TIME
         for _ in range(min(_SLICE, len(self._delivering))):
             if self._delivering:  # a delivery may have closed us
                 self._deliver(self._delivering.popleft())
+            if time.monotonic() >= end:
+                break
         with self._lock:
             self._scheduled = bool(self._delivering or len(self._backlog)) and not self._silent
         if self._scheduled:

@@ -38,6 +38,7 @@ _log = logging.getLogger("noex.transport.control")
 _DRAIN = 256
 _LOG_EVERY = 60.0
 _PAUSE_AFTER_ERROR = 0.05
+_BREATH = 0.001
 
 
 class Bind(NamedTuple):
@@ -102,6 +103,7 @@ class ControlThread:
         self._pulses_sent = 0
         self._sends_dropped = 0
         self._frames_refused = 0
+        self._drops_seen = 0
         self._thread = threading.Thread(
             target=self._run, name=f"noex-control-{life.node_id}", daemon=True
         )
@@ -244,6 +246,7 @@ class ControlThread:
         lag = max(self._mail.loop_lag(now), lateness)
         self._hub.mark_all()
         self._names.prune()
+        self._note_dropped()
         pulse = encode_pulse(life.node_id, life.incarnation, self._seq, lag, life.packed_fields)
         assert self._publisher is not None
         self._publisher.send(pulse, zmq.NOBLOCK)
@@ -277,6 +280,9 @@ class ControlThread:
             if arrival is not None:
                 parts, peer = arrival
                 self._receive_message(parts[0], parts[1] if len(parts) == 2 else b"", peer)
+        # So many at once are a flood: it must not keep the GIL from the loop, nor this thread from
+        # the rest of its turn. What comes meanwhile waits at its senders.
+        time.sleep(_BREATH)
         return True
 
     def _receive(self, router: sockets.Socket) -> Arrival | None:
@@ -364,6 +370,13 @@ class ControlThread:
     def _refuse(self, what: str, error: Exception) -> None:
         self._frames_refused += 1
         self._note(f"control_{what}_refused", "%s (%d refused so far)", error, self._frames_refused)
+
+    def _note_dropped(self) -> None:
+        dropped = self._mail.events_dropped
+        if dropped > self._drops_seen:
+            text = "%d events so far: peers or strangers say more than the loop reads"
+            self._note("control_events_dropped", text, dropped)
+            self._drops_seen = dropped
 
     def _note_error(self, error: Exception) -> None:
         if isinstance(error, zmq.ContextTerminated):

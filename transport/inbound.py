@@ -87,7 +87,7 @@ class Inbound:
     def _complain(self, uid: Uid, error: Exception) -> None:
         if self._throttle.allows((uid, type(error))):
             self._kernel.log.warning(
-                "message_dropped", peer=uid[0], error=f"{type(error).__name__}: {error}"
+                "message_dropped", peer=uid[0], error=f"{type(error).__name__}: {error}"[:300]
             )
 
     def _find(self, op: Op) -> Process | None:

@@ -390,9 +390,11 @@ class UserLane:
 
     def _report(self, rejected: Rejected) -> None:
         _, uid, code, reason = rejected
-        if self._throttle.allows((uid and uid[0], code)):
+        # Strangers make up names: they share a line.
+        known = uid is not None and uid in self._outlets
+        if self._throttle.allows((uid if known else None, code)):
             self._log.warning(
-                "lane_connection_refused", peer=uid, code=code.name.lower(), reason=reason
+                "lane_connection_refused", peer=uid, code=code.name.lower(), reason=reason[:300]
             )
 
     def _trouble(self, uid: Uid, text: str) -> None:

@@ -169,3 +169,13 @@ def test_the_throttle_has_a_bound() -> None:
     throttle = Throttle(60.0, keys=8, now=lambda: 0.0)
     assert all(throttle.allows(n) for n in range(1000))
     assert len(throttle._last) <= 8
+
+
+def test_names_that_strangers_make_up_share_what_their_kind_of_event_may_say() -> None:
+    now = [0.0]
+    throttle = Throttle(60.0, now=lambda: now[0], most=3)
+    assert sum(throttle.allows(("stranger", n), "refused") for n in range(100)) == 3
+    assert throttle.allows(("stranger", 50), "another event")
+    assert throttle.allows(("peer", 1))
+    now[0] = 60.0
+    assert sum(throttle.allows(("stranger", n), "refused") for n in range(100)) == 3

@@ -56,6 +56,20 @@ def test_invented_names_push_out_the_oldest_pulses_of_all() -> None:
     assert backlog.take() == [pulse(peer, 1) for peer in range(15, 25)]
 
 
+def test_a_stranger_who_never_stops_talking_keeps_nobody_else_out() -> None:
+    settings = ControlSettings(max_received=10, max_received_per_origin=3)
+    backlog = Backlog(settings)
+    for _ in range(50):
+        backlog.add(Received(b"stranger", None, b"x", 0.0))
+    honest = [Received(b"peer", None, b"y", 1.0), Received(None, "tcp://h:1", b"z", 1.0)]
+    for event in honest:
+        backlog.add(event)
+    assert backlog.take() == [Received(b"stranger", None, b"x", 0.0)] * 3 + honest
+    assert backlog.dropped == 47
+    backlog.add(Received(b"stranger", None, b"x", 2.0))  # what was read has made room
+    assert len(backlog.take()) == 1
+
+
 def test_another_life_of_a_node_is_another_peer() -> None:
     lives = [Pulse("n@h:1", life, 1, 0.0, {}, 0.0) for life in range(5)]
     assert filled(*lives).take() == lives

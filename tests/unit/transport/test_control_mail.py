@@ -97,7 +97,7 @@ def test_many_events_are_one_call_of_the_loop(mail, loop, read) -> None:
 
 
 def test_a_long_backlog_is_read_in_slices_and_later_events_come_after(mail, loop, read) -> None:
-    events = [Received(b"o", None, b"", float(n)) for n in range(1000)]
+    events = [Received(b"%d" % n, None, b"", float(n)) for n in range(1000)]
     for event in events:
         mail.post(event)
     late = LinkUp("tcp://h:1", 1.0)
