@@ -9,7 +9,10 @@ Options that are not obvious:
   breaks, together with all that the peer had said and nobody has read yet. Nothing is sent before
   the handshake, and nothing outlives the socket, so no other process can get what was queued.
 - ``HEARTBEAT_*``: answered by libzmq's own thread. A peer whose Python is stuck stays connected, a
-  stopped one is dropped: that is what tells busy from gone.
+  stopped one is dropped: that is what tells busy from gone. Those who dial send them, and say after
+  how long without one the other end hangs up. Those who listen send none: libzmq (4.3.5) ends the
+  process when a heartbeat is due on a connection that has filled its high-water mark and is gone,
+  which any stranger can bring about.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ _WATCHED = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
 )
+_DIALLING = (zmq.DEALER, zmq.SUB)
 _MAX_SOCKETS = 16_384
 # With a domain, libzmq takes no peer of its oldest protocol, for which it holds a stranger's HTTP
 # request: that connection closes at once instead of staying half open.
@@ -66,7 +70,7 @@ def open_router(context: zmq.Context[Socket], settings: ControlSettings) -> Sock
 
 def open_publisher(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
     """The PUB that carries our pulses. Few wait for a slow subscriber: old pulses are worthless."""
-    publisher = _open(context, zmq.PUB, settings, slower=_PULSE_HEARTBEAT)
+    publisher = _open(context, zmq.PUB, settings)
     publisher.setsockopt(zmq.SNDHWM, 100)
     publisher.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
     return publisher
@@ -219,8 +223,11 @@ def _open(
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.MAXMSGSIZE, settings.max_message + 64)
         sock.setsockopt(zmq.HANDSHAKE_IVL, _ms(settings.handshake_timeout))
-        sock.setsockopt(zmq.HEARTBEAT_IVL, _ms(slower * settings.heartbeat_interval))
-        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(slower * settings.heartbeat_timeout))
+        if kind in _DIALLING:
+            silence = _ms(slower * settings.heartbeat_timeout)
+            sock.setsockopt(zmq.HEARTBEAT_IVL, _ms(slower * settings.heartbeat_interval))
+            sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, silence)
+            sock.setsockopt(zmq.HEARTBEAT_TTL, silence)
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
     except BaseException:
         sock.close(0)

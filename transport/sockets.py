@@ -8,6 +8,9 @@ What is set and why:
   that is sent on the new one vanishes.
 - No high-water mark on the DEALER: the session bounds what is under way, and "not writable" then
   means exactly "not connected", which saves a socket monitor per peer.
+- Heartbeats come from the DEALER, and say after how long without one the ROUTER hangs up. The
+  ROUTER sends none: libzmq (4.3.5) ends the process when a heartbeat is due on a connection that
+  has filled its high-water mark and is gone, which any stranger can bring about.
 - A high-water mark on the ROUTER above what a session may have under way: a peer that follows the
   protocol never reaches it (it would stop ZeroMQ's heartbeats too), one that does not is stopped.
 - A ZAP domain on the ROUTER, also without a ZAP handler: libzmq then refuses peers that speak
@@ -111,6 +114,7 @@ def make_router(
         settings,
         {
             zmq.ROUTER_MANDATORY: 1,
+            zmq.HEARTBEAT_IVL: 0,
             zmq.MAXMSGSIZE: largest,
             zmq.RCVHWM: 2 * settings.max_in_flight + 16,
             zmq.SNDHWM: ANSWERS_QUEUED,
