@@ -34,13 +34,13 @@ class Echo(GenServer[int]):
         self.casts += message[1]
 
 
-class Listener(GenServer[float]):
-    """Watches the heartbeats of all other nodes; a call answers the longest gap since the last."""
+class Listener(GenServer[bool]):
+    """Watches the heartbeats of all other nodes, from one call to the next, which ends it."""
 
-    def init(self) -> float:
+    def init(self) -> bool:
         self.last: dict[str, float] = {}
-        self.spawn_task(self.listen())
-        return 0.0
+        self.longest = 0.0
+        return False
 
     async def listen(self) -> None:
         assert self.node is not None
@@ -52,12 +52,15 @@ class Listener(GenServer[float]):
                     self.last[member.id] = at
             await asyncio.sleep(PULSE / 20)
 
-    longest = 0.0
-
-    def handle_call(self, message: Any, state: float) -> Any:
+    def handle_call(self, message: Any, listens: bool) -> Any:
+        if not listens:
+            self.last.clear()
+            self.longest = 0.0
+            self.task = self.spawn_task(self.listen())
+            return 0.0, True
+        self.task.cancel()
         silent = (time() - at for at in self.last.values())
-        longest, self.longest = max(self.longest, *silent, 0.0), 0.0
-        return longest, state
+        return max(self.longest, *silent, 0.0), False
 
 
 class Noex(Distant):

@@ -65,7 +65,7 @@ class Distant:
         raise NotImplementedError
 
     async def heartbeat_gaps(self) -> float | None:
-        """Seconds: the longest time between two heartbeats, at either end, since last asked."""
+        """Begin to watch heartbeats; then say the longest time between two, in seconds."""
         return None
 
     # ------------------------------------------------------------------ loads
