@@ -88,6 +88,9 @@ class Server(GenServer[Any]):
                 crash(error)
             case ("end", reason):
                 return Stop(reason)
+            case ("spawn", on, *what):
+                self.spawn_task(self.node.spawn("trouble", *what, on=on))
+                return None
         self.heard.append(("cast", message))
         return None
 
@@ -184,7 +187,7 @@ class Tally(GenServer[int]):
 
 @behavior("sequence")
 class Sequence(GenServer[int]):
-    """Takes numbers 1, 2, 3, ... by any way, and ends at the first that is out of turn."""
+    """Takes the numbers 1, 2, 3, ... by any way, and ends at the first that is out of turn."""
 
     def init(self) -> int:
         self.ways: Counter[str] = Counter()
@@ -198,8 +201,12 @@ class Sequence(GenServer[int]):
         return number
 
     def handle_call(self, message: Any, state: int) -> Any:
-        if message == "ways":
-            return dict(self.ways), state
+        match message:
+            case "ways":
+                return dict(self.ways), state
+            case ("watch", ref):
+                self.monitor(ref)
+                return state, state
         state = self.take(message[0], state, "call")
         return state, state
 
@@ -208,8 +215,43 @@ class Sequence(GenServer[int]):
 
     def handle_info(self, message: Any, state: int) -> int:
         match message:
-            case Exit(_, ("order", number)):
+            case Exit(_, ("shutdown", number)):
                 return self.take(number, state, "exit")
-            case Down(_, _, ("order", number)):
+            case Down(_, _, ("shutdown", number)):
                 return self.take(number, state, "down")
-        return self.take(message[0], state, "info")
+        return self.take(message[0], state, "send")
+
+
+@behavior("sender")
+class Sender(GenServer[None]):
+    """Sends the numbers 1, 2, 3, ... to a `Sequence` by all ways in turn; its end is the last."""
+
+    full: ClassVar[int] = 0  # how often the lane had no room, for all senders of this OS process
+
+    def init(self) -> None:
+        return None
+
+    async def handle_cast(self, message: Any, state: None) -> Any:
+        ref, total, large = message
+        payload = bytes(large)
+        for number in range(1, total):
+            await self.send_one(ref, number, total, payload)
+        return Stop(("shutdown", total))
+
+    async def send_one(self, ref: Any, number: int, total: int, payload: bytes) -> None:
+        if number % 1009 == 0:
+            assert await ref.call((number,), timeout=60.0) == number
+        elif number % 499 == 0:
+            ref.exit(("shutdown", number))
+        elif number % (total // 20) < 3:  # more than the lane has room for
+            await self.until_taken(ref.cast, (number, payload))
+        elif number % 5 == 0:
+            await self.until_taken(ref.send, (number,))
+        elif not ref.cast((number,)):
+            await self.until_taken(ref.cast, (number,))
+
+    async def until_taken(self, send: Any, message: Any) -> None:
+        """What returned False was not sent; what returned True arrives."""
+        while not send(message):
+            Sender.full += 1
+            await asyncio.sleep(0)
