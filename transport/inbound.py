@@ -7,10 +7,10 @@ operation is logged once a minute.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from noex.runtime import exits, states, system
-from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.calls import LocalCaller
 from noex.runtime.errors import (
     InvalidOptionError,
     MessageSerializationError,
@@ -20,28 +20,36 @@ from noex.runtime.errors import (
 from noex.runtime.log import Throttle
 from noex.runtime.methods import refusal
 from noex.runtime.process import Process
-from noex.runtime.reasons import NOPROC
+from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.typed import MethodCall
 from noex.transport import ops
-from noex.transport.ops import Op
+from noex.transport.ops import Op, UnsupportedOperationError
+from noex.transport.parcel import Parcel
 from noex.transport.peers import Peer, Uid
 from noex.transport.remote import RemoteCaller, RemoteOperations
+
+# What has another number where a call has its own.
+_ONE_WAY: Final = frozenset(
+    {ops.CANCEL, ops.DEMONITOR, ops.DOWN, ops.LINK, ops.UNLINK, ops.UNLINKED, ops.LINK_EXIT}
+)
 
 
 class Watcher:
     """A monitor of another node, on one of our processes."""
 
-    __slots__ = ("_ident", "_operations", "_peer")
+    __slots__ = ("_ident", "_operations", "_peer", "_watched")
 
-    def __init__(self, operations: RemoteOperations, peer: Peer, ident: int) -> None:
+    def __init__(self, operations: RemoteOperations, peer: Peer, ident: int, watched: int) -> None:
         self._operations, self._peer, self._ident = operations, peer, ident
+        self._watched = watched  # its serial: a Down comes after all that the process has sent
 
     def fire(self, reason: Any) -> None:
         """The process is gone: tell the watching node."""
         self._peer.watched.pop(self._ident, None)
         body = self._operations.encode_reason(reason)
-        self._operations.signal(self._peer, ops.pack_op(ops.DOWN, ident=self._ident, body=body))
+        data = ops.pack_op(ops.DOWN, ident=self._ident, body=body)
+        self._operations.signal(self._peer, data, self._watched)
 
 
 class Inbound:
@@ -70,9 +78,10 @@ class Inbound:
             ops.LINK_EXIT: self._link_exit,
             ops.ALIVE: self._alive,
             ops.SYSTEM: self._system,
+            ops.UNSUPPORTED: self._unsupported,
         }
 
-    def receive(self, uid: Uid, messages: Iterable[bytes | memoryview]) -> None:
+    def receive(self, uid: Uid, messages: Iterable[bytes | memoryview | Parcel]) -> None:
         """Carry out the operations of one batch, in order."""
         for data in messages:
             peer = self._operations.peers.get(uid[0])
@@ -80,7 +89,7 @@ class Inbound:
                 return  # its life has ended meanwhile: nothing more of it is delivered
             try:
                 op = ops.unpack_op(data)
-                self._handlers[op.kind](peer, op)
+                self._handlers.get(op.kind, self._unknown)(peer, op)
             except Exception as error:  # of one message; the others go on
                 self._complain(uid, error)
 
@@ -102,6 +111,28 @@ class Inbound:
         if op.name is not None:
             return self._kernel.named_ref(op.name)
         return self._kernel.ref_for(self._kernel.node_id, self._kernel.incarnation, op.target)
+
+    # ------------------------------------------------------------------ other versions
+
+    def _unknown(self, peer: Peer, op: Op) -> None:
+        """An operation of a newer version: tell its sender, who may wait for an answer."""
+        if self._throttle.allows((peer.uid, op.kind)):
+            self._kernel.log.warning("operation_unknown", peer=peer.node_id, kind=op.kind)
+        self._operations.signal(peer, ops.pack_op(ops.UNSUPPORTED, ident=op.ident, extra=op.kind))
+
+    def _unsupported(self, peer: Peer, op: Op) -> None:
+        """The peer does not know what we have asked for: who waits for it hears of it."""
+        kind = op.extra
+        if self._throttle.allows((peer.uid, ops.UNSUPPORTED, kind)):
+            self._kernel.log.warning("operation_unsupported", peer=peer.node_id, kind=kind)
+        if kind == ops.MONITOR:
+            monitor = peer.monitors.pop(op.ident, None)
+            if monitor is not None:
+                monitor.fire(NOCONNECTION)
+        elif kind not in _ONE_WAY:
+            caller = peer.calls.pop(op.ident, None)
+            if caller is not None:
+                caller.fail(UnsupportedOperationError(peer.node_id, kind))
 
     # ------------------------------------------------------------------ calls
 
@@ -128,12 +159,13 @@ class Inbound:
             return
         system.accept(process, message[0], message[1:], caller)
 
-    def _asked(self, op: Op, caller: Caller, operation: str) -> tuple[Process, Any] | None:
+    def _asked(self, op: Op, caller: RemoteCaller, operation: str) -> tuple[Process, Any] | None:
         """Who is asked, and what. None when the caller had to be told that this is not to be."""
         process = self._find(op)
         if process is None or not process.is_alive():
             caller.fail(NoProcessError(self._own(op)))
             return None
+        caller.server = process.ref.serial
         try:
             return process, self._decode(op.body)
         except NoexError as error:
@@ -171,7 +203,7 @@ class Inbound:
     def _alive(self, peer: Peer, op: Op) -> None:
         process = self._find(op)
         body = self._operations.codec.encode(process is not None and process.is_alive())
-        self._operations.signal(peer, ops.pack_op(ops.REPLY, ident=op.ident, body=body))
+        self._operations.signal(peer, ops.pack_op(ops.REPLY, ident=op.ident, body=body), op.target)
 
     # ------------------------------------------------------------------ one way
 
@@ -206,8 +238,9 @@ class Inbound:
     # ------------------------------------------------------------------ monitors and links
 
     def _monitor(self, peer: Peer, op: Op) -> None:
-        watcher = Watcher(self._operations, peer, op.ident)
         process = self._find(op)
+        watched = op.target if process is None else process.ref.serial
+        watcher = Watcher(self._operations, peer, op.ident, watched)
         if process is None:
             watcher.fire(NOPROC)
             return
@@ -243,7 +276,7 @@ class Inbound:
             if process.links is not None:
                 process.links.discard(other)
         answer = ops.pack_op(ops.UNLINKED, op.ident, op.target)
-        self._operations.signal(peer, answer)
+        self._operations.signal(peer, answer, op.target)
 
     def _unlinked(self, peer: Peer, op: Op) -> None:
         key = (op.target, op.ident)

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -25,10 +25,20 @@ from noex.runtime.errors import MessageSerializationError, NodeStoppedError
 from noex.runtime.log import Throttle, get_logger
 from noex.transport.ipc import IpcFolder, Route
 from noex.transport.lane_settings import LaneSettings
-from noex.transport.link import Outbound, Uid
-from noex.transport.outlet import Outlet
-from noex.transport.reception import Answer, Deliver, Outcome, Reception, Rejected
+from noex.transport.link import Outbound, Uid, Weight
+from noex.transport.outlet import GOODBYE_LINGER, Outlet
+from noex.transport.receiving import receive as read
+from noex.transport.reception import (
+    Answer,
+    Deliver,
+    Outcome,
+    Parted,
+    Reception,
+    Rejected,
+    Strange,
+)
 from noex.transport.sockets import bind, make_context, make_dealer, make_router, resolve_host, watch
+from noex.transport.streams import Sendable
 from noex.transport.wire import Message
 
 OnMessages = Callable[[Uid, list[Message]], None]
@@ -41,10 +51,6 @@ _HOLD_PAUSE: Final = 0.01  # seconds between two looks at `holds`
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
-def _receive(router: zmq.Socket[bytes]) -> list[bytes] | None:
-    return router.recv_multipart(_NOBLOCK)
-
-
 class UserLane:
     """Sends to and receives from the admitted lives of other nodes.
 
@@ -54,9 +60,9 @@ class UserLane:
     text)`: something went wrong with that peer; for people and for suspicion, nothing has to be
     done. `context`: one to share; otherwise the lane has its own. `secure(socket, peer)`: sets
     security options on each socket before it binds (`peer` is None) or dials that node.
-    `receive(socket)`: reads one ZeroMQ message of the listening socket without waiting; None for
-    one that is dropped, because its sender is not who it says. `holds()`: while it is true, nothing
-    is read; it is asked before each read.
+    `receive(socket)`: reads one ZeroMQ message of the listening socket without waiting (see
+    `noex.transport.receiving`); None for one that is dropped, because its sender is not who it
+    says. `holds()`: while it is true, nothing is read; it is asked before each read.
     """
 
     def __init__(
@@ -72,7 +78,7 @@ class UserLane:
         settings: LaneSettings | None = None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         secure: Callable[[zmq.Socket[bytes], str | None], None] | None = None,
-        receive: Callable[[zmq.Socket[bytes]], list[bytes] | None] | None = None,
+        receive: Callable[[zmq.Socket[bytes]], list[Any] | None] | None = None,
         holds: Callable[[], bool] | None = None,
         ipc: IpcFolder | None = None,
     ) -> None:
@@ -82,7 +88,7 @@ class UserLane:
         self._max_message = self.settings.max_message
         self._on_messages, self._on_trouble = on_messages, on_trouble
         self._secure = secure
-        self._receive = receive or _receive
+        self._receive = receive or read
         self._holds = holds
         self._ipc = ipc
         self._given_context = context
@@ -167,20 +173,23 @@ class UserLane:
         self._perform(self._reception.admit(uid))
         self._drain_soon()
 
-    def expel(self, uid: Uid) -> None:
-        """This life is out of the view.
+    def expel(self, uid: Uid, reason: str = "expelled") -> None:
+        """This life is out of the view, and told so, with the reason.
 
         Nothing of it is delivered after this returns; what was queued for it is dropped.
         """
         outlet = self._outlets.pop(uid, None)
         if outlet is not None:
-            outlet.close()
+            outlet.close(reason)
             self._progressed()
-        self._perform(self._reception.expel(uid))
+        self._perform(self._reception.expel(uid, reason))
         self._drain_soon()
 
-    def send(self, uid: Uid, data: bytes, *, signal: bool = False) -> bool:
+    def send(self, uid: Uid, data: Sendable, *, signal: bool = False, sender: int = 0) -> bool:
         """Queue one encoded message. Never blocks. A `signal` is queued beyond the window too.
+
+        `sender` is the stream that it belongs to: order holds within each. A message larger than
+        `piece_size` is passed by those of other streams.
 
         False: that life is not admitted, or the window to it is full. Raises
         `MessageSerializationError` for a message larger than `max_message`.
@@ -191,7 +200,7 @@ class UserLane:
         if len(data) > self._max_message:
             reason = f"it has {len(data)} bytes, max_message is {self._max_message}"
             raise MessageSerializationError("send", "message", reason)
-        if not outlet.offer(data, signal):
+        if not outlet.offer(data, signal, sender):
             return False
         if not outlet.is_dirty:
             outlet.is_dirty = True
@@ -207,7 +216,7 @@ class UserLane:
 
     def new_life(self, incarnation: int) -> None:
         """Go on under another incarnation, on the same port, with no peers."""
-        self._close_outlets()
+        self._say_goodbye("its life has ended")
         self.incarnation = incarnation
         self._reception.new_life(incarnation)
 
@@ -220,6 +229,7 @@ class UserLane:
             if linger > 0:
                 await self._part(linger)
         finally:
+            self._say_goodbye("it stops")
             self._close()
 
     async def flush(self, timeout: float) -> None:
@@ -253,7 +263,7 @@ class UserLane:
             self._emptied.set()
 
     def _close(self) -> None:
-        self._close_outlets()
+        self._close_outlets("closed")
         for handle in (self._drain_handle, self._ack_timer, self._hello_timer):
             if handle is not None:
                 handle.cancel()
@@ -263,13 +273,17 @@ class UserLane:
             self._context.destroy(linger=0)
         self._context = None
 
-    def _close_outlets(self) -> None:
+    def _say_goodbye(self, reason: str) -> None:
+        self._close_outlets(reason)
+        self._perform(self._reception.farewell(reason))
+
+    def _close_outlets(self, reason: str) -> None:
         outlets, self._outlets, self._dirty = self._outlets, {}, []
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
         for outlet in outlets.values():
-            outlet.close()
+            outlet.close(reason)
 
     def _close_router(self) -> None:
         if self._descriptor >= 0 and self._loop is not None:
@@ -278,7 +292,7 @@ class UserLane:
         if self._ipc is not None:
             self._ipc.leave()
         if self._router is not None:
-            self._router.close(0)
+            self._router.close(GOODBYE_LINGER)
             self._router = None
 
     def _make_dealer(self, peer: str, routing_id: bytes) -> zmq.Socket[bytes]:
@@ -319,7 +333,7 @@ class UserLane:
             if parts is None:
                 continue
             self._perform(self._reception.handle(parts[0], parts[1:], loop.time()))
-            size += len(parts[-1])
+            size += sum(map(len, parts))
             if size > _SLICE_BYTES or self._router is None:
                 self._drain_soon()
                 break
@@ -370,6 +384,11 @@ class UserLane:
                 self._answer(outcome)
             elif type(outcome) is Rejected:
                 self._report(outcome)
+            elif type(outcome) is Parted:
+                self._part_from(outcome)
+            elif type(outcome) is Strange:
+                text = f"it sends frames of kind {outcome.kind}, which is not known here"
+                self._trouble(outcome.uid, text, Weight.PASSING)
 
     def _deliver(self, delivery: Deliver) -> None:
         try:
@@ -397,9 +416,20 @@ class UserLane:
                 "lane_connection_refused", peer=uid, code=code.name.lower(), reason=reason[:300]
             )
 
-    def _trouble(self, uid: Uid, text: str) -> None:
+    def _part_from(self, parted: Parted) -> None:
+        outlet = self._outlets.get(parted.uid)
+        if outlet is not None:
+            outlet.part(parted.reason)
+            self._progressed()
+
+    def _trouble(self, uid: Uid, text: str, weight: Weight) -> None:
         if self._throttle.allows((uid, text[:16])):
-            self._log.info("lane_trouble", peer=uid, text=text)
+            if weight is Weight.REFUSED:
+                self._log.warning("lane_refused", peer=uid, text=text)
+            elif weight is Weight.GOODBYE:
+                self._log.info("lane_goodbye", peer=uid, text=text)
+            else:
+                self._log.info("lane_trouble", peer=uid, text=text)
         if self._on_trouble is not None:
             self._on_trouble(uid, text)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from noex.runtime.checks import check_count, check_limit
 from noex.runtime.errors import InvalidOptionError
+from noex.transport.wire import FEATURES, OLDEST, VERSION
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -32,14 +33,23 @@ class LaneSettings:
     `hello_limit`, `hello_timeout`: how many greetings of lives that are not admitted (yet) are
     kept, and how long.
 
+    `piece_size`: a larger message travels in pieces, so that those of other senders can pass.
+    `max_partials`: how many such messages one peer may have under way to here.
+
+    `min_version`, `max_version`: the protocol versions that may be spoken; two nodes use the
+    highest that both speak. `features`: what may be used of version 2, as bits (see
+    `noex.transport.wire`).
+
     `heartbeat_interval`, `heartbeat_timeout`, `handshake_timeout`: ZeroMQ's own.
     """
 
     max_message: int = 64 * MIB
     window_bytes: int = 32 * MIB
     max_batch: int = MIB
-    max_batch_messages: int = 16384
+    max_batch_messages: int = 2048
     max_in_flight: int = 256
+    piece_size: int = MIB
+    max_partials: int = 16
     ack_batches: int = 64
     ack_bytes: int = 256 * KIB
     ack_delay: float = 0.02
@@ -50,14 +60,19 @@ class LaneSettings:
     idle_timeout: float = 300.0
     hello_limit: int = 256
     hello_timeout: float = 30.0
+    min_version: int = OLDEST
+    max_version: int = VERSION
+    features: int = FEATURES
     heartbeat_interval: float = 1.0
     heartbeat_timeout: float = 5.0
     handshake_timeout: float = 3.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check = check_count if field.type == "int" else check_limit
-            check(getattr(self, field.name), field.name)
+            if field.name != "features":
+                check = check_count if field.type == "int" else check_limit
+                check(getattr(self, field.name), field.name)
+        self._check_protocol()
         if self.max_message >= 1 << 31:
             raise InvalidOptionError("max_message", self.max_message, "it must be below 2 GiB")
         if self.window_bytes >= 1 << 40:
@@ -73,3 +88,17 @@ class LaneSettings:
             raise InvalidOptionError(
                 "redial_max", self.redial_max, f"it is below redial_min={self.redial_min}"
             )
+
+    def _check_protocol(self) -> None:
+        if not OLDEST <= self.min_version <= self.max_version <= VERSION:
+            raise InvalidOptionError(
+                "min_version",
+                (self.min_version, self.max_version),
+                f"min_version and max_version lie, in this order, from {OLDEST} to {VERSION}",
+            )
+        if type(self.features) is not int or self.features & ~FEATURES:
+            raise InvalidOptionError("features", self.features, f"bits of {FEATURES:#x}")
+        if not 4096 <= self.piece_size < 1 << 31:
+            raise InvalidOptionError("piece_size", self.piece_size, "from 4 KiB to below 2 GiB")
+        if self.max_partials >= 1 << 16:
+            raise InvalidOptionError("max_partials", self.max_partials, "it must be below 65536")

@@ -1,7 +1,8 @@
-"""One direction between two lives: the sender's session and the receiver's session.
+"""One direction between two lives: the machine of the sender's session.
 
 Theory. A session belongs to a pair of lives and outlives its connections. `Outbound` numbers its
-batches 1, 2, 3, ... and keeps each until it is acknowledged. `Inbound` takes batch n only after
+batches 1, 2, 3, ... and keeps each until it is acknowledged. `Inbound` (of
+`noex.transport.link_inbound`) takes batch n only after
 n - 1, and only from its current connection. A connection is one DEALER with a routing id of its
 own, made for one dial and never reconnected; when it is lost, the next dial has a higher number.
 
@@ -16,6 +17,11 @@ of both is a new life). What can't happen, and is checked: an OPEN outside the n
 known here, or from another session of the same life (one side had expelled the other and forgot).
 Then the session is broken for good: it could only lose or repeat messages.
 
+What leaves next, and in what frames, is `noex.transport.cutting`'s to say. The greeting agrees on a
+protocol version and on features: what is sent depends on both. Each side may say GOODBYE: it has
+ended the session, or itself. The other side drops what it has for it, takes what is still offered
+without sending it, and does not dial that life again.
+
 Bounds: `queued` bytes (waiting or unacknowledged) never exceed the window, except for a single
 message larger than it, and for signals; at most `max_in_flight` batches and about the receiver's
 window are under way.
@@ -27,22 +33,25 @@ returns effects; `deadline` is when `tick` wants to be called.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
 from noex.transport import wire
+from noex.transport.codec_apart import Buffer
+from noex.transport.cutting import LARGE, MESSAGE_COST, Cutter, Sent, UnderWay
 from noex.transport.lane_settings import LaneSettings
-from noex.transport.wire import Header, Hello, Message, Opened, Refusal, WireError
+from noex.transport.streams import Sendable
+from noex.transport.wire import Hello, Opened, Refusal, WireError
 
-Uid = tuple[str, int]
-"""A life of a node: (node id, incarnation)."""
-
-MESSAGE_COST: Final = 64
-"""What a waiting message takes beside its own bytes, so that tiny ones are bounded too."""
+Uid = wire.Uid
 
 SIGNAL_WINDOWS: Final = 4
 """How many windows of the sender signals may fill before they, too, are refused."""
+
+
+_ORDINARY: Final = {Refusal.NOT_ADMITTED, Refusal.WRONG_LIFE, Refusal.STALE, Refusal.UNKNOWN}
+"""Refusals that go with nodes that come and go. All others need somebody to look."""
 
 
 class Phase(Enum):
@@ -54,6 +63,7 @@ class Phase(Enum):
     OPEN = "open"
     PAUSED = "paused"  # waiting for the next dial
     BROKEN = "broken"  # the session cannot go on
+    PARTED = "parted"  # the peer has said goodbye
     CLOSED = "closed"
 
 
@@ -64,27 +74,34 @@ class Dial(NamedTuple):
 
 
 class Hangup(NamedTuple):
-    """Close the socket."""
+    """Close the socket, once the goodbye before it has left if there is one."""
+
+    lingers: bool = False
 
 
 class Transmit(NamedTuple):
-    """Send this frame on the open socket."""
+    """Send this frame on the open socket, and the bare ones after it with it."""
 
     frame: bytes
+    rest: Sequence[Buffer] = ()
+
+
+class Weight(Enum):
+    """What kind of trouble it is."""
+
+    PASSING = "passing"  # it is tried again
+    REFUSED = "refused"  # it is tried again, but somebody should look
+    GOODBYE = "goodbye"  # the peer has ended the session
 
 
 class Trouble(NamedTuple):
     """Something that the owner of the lane should know."""
 
     text: str
+    weight: Weight = Weight.PASSING
 
 
 Effect = Dial | Hangup | Transmit | Trouble
-
-
-class _Sent(NamedTuple):
-    cost: int
-    frame: bytes
 
 
 class Outbound:
@@ -100,16 +117,15 @@ class Outbound:
         "_attempts",
         "_cluster",
         "_flying",
+        "_flying_pieces",
         "_has_ended",
         "_jitter",
         "_next",
         "_numbers",
-        "_pending",
-        "_pending_cost",
+        "_queue",
         "_session",
         "_settings",
         "_their_session",
-        "_their_window",
         "_unacked",
         "_used_at",
         "_window",
@@ -119,6 +135,7 @@ class Outbound:
         "peer",
         "phase",
         "queued",
+        "version",
     )
 
     def __init__(
@@ -141,22 +158,23 @@ class Outbound:
         self._window = settings.window_bytes
         self._session = numbers()
         self._their_session = 0
-        self._their_window = 0
-        self._pending: list[bytes] = []
-        self._pending_cost = 0
-        self._unacked: deque[_Sent] = deque()  # batches _acked + 1 .. _next - 1
+        self.version = 0  # agreed on; 0: never opened
+        self._queue = Cutter(peer[1], settings)
+        self._unacked: deque[Sent] = deque()  # batches _acked + 1 .. _next - 1
         self._acked = 0
         self._next = 1
-        self._flying = 0  # cost of _unacked; queued == _flying + _pending_cost
+        self._flying = 0  # cost of _unacked; queued == _flying + what waits
+        self._flying_pieces = 0
         self._attempts = 0
         self._used_at = 0.0
         self._has_ended = False  # BROKEN or CLOSED; enum members are slow to reach in `offer`
 
-    def offer(self, data: bytes, signal: bool = False) -> bool:
+    def offer(self, data: Sendable, signal: bool = False, stream: int = 0) -> bool:
         """Queue one message. False: the window is full, or the session has ended.
 
         A signal (a reply, a Down) goes beyond the window, up to `SIGNAL_WINDOWS` of it: each
         answers for something that was opened before, so their number is bounded where those are.
+        Order holds within a `stream`; a large message is passed by those of other streams.
         """
         cost = len(data) + MESSAGE_COST
         queued = self.queued
@@ -164,17 +182,21 @@ class Outbound:
         if queued and queued + cost > limit:
             return False
         if self._has_ended:
-            return False
+            return self.phase is Phase.PARTED  # its calls and monitors end with the peer's life
         self.queued = queued + cost
-        self._pending_cost += cost
-        self._pending.append(data)
+        queue = self._queue
+        if cost > LARGE or queue.held:
+            queue.place(data, cost, stream)
+        else:
+            queue.cost += cost
+            queue.pending.append(data)
         return True
 
     def flush(self, now: float) -> list[Effect]:
         """Send what has been offered, as far as the receiver takes it; dial if need be."""
         if self.phase is Phase.OPEN:
             self._used_at = now
-            return self._cut_batches()
+            return self._cut()
         if self.phase is Phase.IDLE and self.queued:
             return self._dial(now)
         return []
@@ -185,7 +207,9 @@ class Outbound:
             return []
         self.phase = Phase.GREETING
         self.deadline = now + self._settings.open_timeout
-        hello = Hello(self._cluster, *self.me, self._session)
+        settings = self._settings
+        spoken = settings.min_version, settings.max_version, settings.features
+        hello = Hello(self._cluster, *self.me, self._session, *spoken)
         return [Transmit(wire.pack_hello(self.peer[1], self.connection, hello))]
 
     def lost(self, now: float) -> list[Effect]:
@@ -223,9 +247,19 @@ class Outbound:
         what = "no connection" if self.phase is Phase.DIALLING else "no answer to the greeting"
         return [Trouble(f"{what} in time (attempt {self._attempts + 1})"), *self.lost(now)]
 
-    def close(self) -> list[Effect]:
-        """The peer is expelled or the lane stops: forget everything."""
+    def close(self, reason: str = "closed") -> list[Effect]:
+        """The peer is expelled or the lane stops: say goodbye, and forget everything."""
+        if self.phase is Phase.OPEN and self.version > wire.OLDEST:
+            text = wire.pack_goodbye(self.peer[1], self.connection, reason, self.version)
+            self._end(Phase.CLOSED)
+            return [Transmit(text), Hangup(lingers=True)]
         return self._end(Phase.CLOSED)
+
+    def parted(self, reason: str) -> list[Effect]:
+        """The peer has said goodbye, here or where it dials us."""
+        if self._has_ended:
+            return []
+        return [Trouble(f"said goodbye: {reason}", Weight.GOODBYE), *self._end(Phase.PARTED)]
 
     def _dial(self, now: float) -> list[Effect]:
         self.phase = Phase.DIALLING
@@ -255,8 +289,8 @@ class Outbound:
 
     def _end(self, phase: Phase) -> list[Effect]:
         self.phase, self.deadline, self._has_ended = phase, None, True
-        self._pending, self._unacked = [], deque()
-        self.queued = self._flying = self._pending_cost = 0
+        self._queue, self._unacked = Cutter(self.peer[1], self._settings), deque()
+        self.queued = self._flying = self._flying_pieces = 0
         return [Hangup()]
 
     def _break(self, reason: str) -> list[Effect]:
@@ -271,34 +305,56 @@ class Outbound:
             return self._refused(*wire.unpack_refused(frame), now)
         if (header.incarnation, header.connection) != (self.me[1], self.connection):
             raise WireError(Refusal.STALE, "it is for another connection")
-        if header.kind == wire.ACK and self.phase is Phase.OPEN:
-            self._acknowledge(header.seq)
-            return self._cut_batches()
         if header.kind == wire.OPEN and self.phase is Phase.GREETING:
             return self._opened(header.seq, wire.unpack_open(frame), now)
+        wire.check_version(frame, self.version)
+        if header.kind == wire.ACK and self.phase is Phase.OPEN:
+            self._acknowledge(header.seq)
+            return self._cut()
+        if self.version > wire.OLDEST and header.kind not in (wire.OPEN, wire.ACK):
+            return self._told(header.kind, frame)
         raise WireError(Refusal.BAD_FRAME, f"kind {header.kind} while {self.phase.value}")
+
+    def _told(self, kind: int, frame: bytes) -> list[Effect]:
+        """What a listener may say since version 2; or what a later one says that we know not."""
+        if kind == wire.GOODBYE:
+            return self.parted(wire.unpack_goodbye(frame))
+        if kind == wire.UNSUPPORTED:
+            what = f"it does not support frames of kind {wire.unpack_unsupported(frame)}"
+            return [Trouble(what, Weight.REFUSED)]
+        if kind <= wire.GOODBYE:
+            raise WireError(Refusal.BAD_FRAME, f"a listener sends no frames of kind {kind}")
+        return [Trouble(f"it sends frames of kind {kind}, which is not known here")]
 
     def _refused(self, code: Refusal, text: str, now: float) -> list[Effect]:
         if code is Refusal.WRONG_SESSION:
             return self._break(text)
-        return [Trouble(f"refused ({code.name.lower()}): {text}"), *self._back_off(now)]
+        weight = Weight.PASSING if code in _ORDINARY else Weight.REFUSED
+        return [Trouble(f"refused ({code.name.lower()}): {text}", weight), *self._back_off(now)]
 
     def _opened(self, next_seq: int, opened: Opened, now: float) -> list[Effect]:
+        settings = self._settings
+        if not settings.min_version <= opened.version <= settings.max_version:
+            raise WireError(Refusal.WRONG_VERSION, f"it wants to speak version {opened.version}")
         if self._their_session not in (0, opened.session):
             return self._break("the receiver has forgotten this session")
+        if self.version not in (0, opened.version):
+            return self._break(f"it spoke version {self.version}, and now {opened.version}")
         if not self._acked < next_seq <= self._next:
             return self._break(
                 f"the receiver expects batch {next_seq}, not one of "
                 f"{self._acked + 1} to {self._next}"
             )
-        self._their_window, self._their_session = opened.window, opened.session
+        self.version, self._their_session = opened.version, opened.session
+        self._queue.agree(opened)
         self.phase = Phase.OPEN
         self._used_at, self.deadline = now, now + self._settings.idle_timeout
         self._acknowledge(next_seq - 1)
         again: list[Effect] = [
-            Transmit(wire.readdress(sent.frame, self.connection)) for sent in self._unacked
+            Transmit(wire.readdress(sent.frame, self.connection), sent.rest)
+            for sent in self._unacked
         ]
-        return again + self._cut_batches()
+        return again + self._cut()
 
     def _acknowledge(self, seq: int) -> None:
         if not self._acked <= seq < self._next:
@@ -307,112 +363,26 @@ class Outbound:
                 f"batch {seq} is acknowledged, under way are {self._acked + 1} to {self._next - 1}",
             )
         for _ in range(seq - self._acked):
-            cost = self._unacked.popleft().cost
+            cost, _, _, is_piece = self._unacked.popleft()
             self._flying -= cost
             self.queued -= cost
+            if is_piece:
+                self._flying_pieces -= cost
             self._attempts = 0
         self._acked = seq
 
-    def _cut_batches(self) -> list[Effect]:
-        """Make batches of what is pending, up to the receiver's window."""
+    def _cut(self) -> list[Effect]:
+        """Number and send what is waiting, as far as the receiver takes it."""
         effects: list[Effect] = []
-        limit = self._settings.max_in_flight
-        while self._pending and len(self._unacked) < limit:
-            if self._flying and self._flying + self._first_cost() > self._their_window:
+        while self._queue.pending or self._queue.held:
+            under_way = UnderWay(len(self._unacked), self._flying, self._flying_pieces)
+            sent = self._queue.next(self.connection, self._next, under_way)
+            if sent is None:
                 break
-            messages, cost = self._take()
-            frame = wire.pack_batch(self.peer[1], self.connection, self._next, messages)
-            self._unacked.append(_Sent(cost, frame))
+            self._unacked.append(sent)
             self._next += 1
-            self._flying += cost
-            effects.append(Transmit(frame))
+            self._flying += sent.cost
+            if sent.is_piece:
+                self._flying_pieces += sent.cost
+            effects.append(Transmit(sent.frame, sent.rest))
         return effects
-
-    def _first_cost(self) -> int:
-        """A lower bound of the next batch: what would have to fit."""
-        most = self._settings.max_batch
-        return self._pending_cost if self._pending_cost <= most else most
-
-    def _take(self) -> tuple[list[bytes], int]:
-        """The next messages for one batch, at least one, and their cost."""
-        settings, pending = self._settings, self._pending
-        cost = self._pending_cost
-        if cost <= settings.max_batch and len(pending) <= settings.max_batch_messages:
-            self._pending, self._pending_cost = [], 0
-            return pending, cost
-        cost = count = 0
-        for data in pending[: settings.max_batch_messages]:
-            more = cost + len(data) + MESSAGE_COST
-            if count and more > settings.max_batch:
-                break
-            cost, count = more, count + 1
-        messages = pending[:count]
-        del pending[:count]
-        self._pending_cost -= cost
-        return messages, cost
-
-
-class Inbound:
-    """The receiver's session with one life of a peer."""
-
-    __slots__ = (
-        "_owed_bytes",
-        "_settings",
-        "_their_session",
-        "connection",
-        "expected",
-        "me",
-        "owed",
-        "peer",
-        "routing_id",
-        "session",
-    )
-
-    def __init__(self, me: Uid, peer: Uid, *, session: int, settings: LaneSettings) -> None:
-        self.me, self.peer, self.session = me, peer, session
-        self.expected = 1
-        self.connection = 0
-        self.routing_id: bytes | None = None  # of the current connection
-        self.owed = 0  # batches taken and not acknowledged yet
-        self._owed_bytes = 0
-        self._their_session = 0
-        self._settings = settings
-
-    def greeted(self, routing_id: bytes, connection: int, session: int) -> bytes:
-        """Make this the current connection and answer OPEN."""
-        if connection < self.connection or (
-            connection == self.connection and routing_id != self.routing_id
-        ):
-            raise WireError(Refusal.STALE, f"connection {self.connection} has replaced it")
-        if self._their_session not in (0, session):
-            raise WireError(Refusal.WRONG_SESSION, "the sender has begun another session")
-        self.connection, self.routing_id, self._their_session = connection, routing_id, session
-        self.owed = self._owed_bytes = 0  # the OPEN acknowledges them
-        opened = Opened(self._settings.window_bytes, self.session)
-        return wire.pack_open(self.peer[1], connection, self.expected, opened)
-
-    def take(self, header: Header, frame: bytes) -> list[Message]:
-        """The messages of the next batch."""
-        if header.connection != self.connection or header.seq != self.expected:
-            raise WireError(
-                Refusal.BAD_FRAME,
-                f"batch {header.seq} of connection {header.connection}, expected was "
-                f"{self.expected} of {self.connection}",
-            )
-        messages = wire.unpack_batch(frame, self._settings.max_batch_messages)
-        self.expected += 1
-        self.owed += 1
-        self._owed_bytes += len(frame)
-        return messages
-
-    @property
-    def is_ack_due(self) -> bool:
-        """Whether so much has been taken that the sender should hear of it at once."""
-        return (
-            self.owed >= self._settings.ack_batches or self._owed_bytes >= self._settings.ack_bytes
-        )
-
-    def acknowledge(self) -> bytes:
-        """The acknowledgement of all that was taken."""
-        self.owed = self._owed_bytes = 0
-        return wire.pack_ack(self.peer[1], self.connection, self.expected - 1)

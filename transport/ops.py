@@ -21,6 +21,7 @@ UNLINKED    serial            sender's serial
 LINK_EXIT   survivor serial   dead one's serial             reason
 ALIVE       serial            call id                       (answered by REPLY)
 SYSTEM      serial            call id          timeout ms   (operation, *arguments)
+UNSUPPORTED 0                 as it was        the kind     (answers any kind not known here)
 =========== ================= ================ ============ =========================
 
 With bit 0x80 in the kind the target is a name: u16 length and UTF-8 text before the body.
@@ -31,7 +32,9 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+from noex.runtime.errors import NoexError
 from noex.transport.codec_errors import DecodeError
+from noex.transport.parcel import Parcel
 
 CALL: Final = 1
 REPLY: Final = 2
@@ -50,6 +53,7 @@ LINK_EXIT: Final = 14
 ALIVE: Final = 15
 SYSTEM: Final = 16
 UNLINKED: Final = 17
+UNSUPPORTED: Final = 18
 
 _NAMED: Final = 0x80
 _header = Struct(">BQQI")
@@ -67,7 +71,23 @@ class Op(NamedTuple):
     ident: int
     extra: int
     name: str | None
-    body: memoryview
+    body: memoryview | Parcel
+
+
+class UnsupportedOperationError(NoexError):
+    """A node does not know an operation that it was asked for: it runs another version."""
+
+    fields = ("node_id", "kind")
+
+    def __init__(self, node_id: str, kind: int) -> None:
+        super().__init__(node_id, kind)
+
+    def describe(self) -> str:
+        node_id, kind = self.args
+        return (
+            f"node {node_id} does not know operations of kind {kind}; it runs an older version of "
+            "noex"
+        )
 
 
 def pack_op(
@@ -75,20 +95,24 @@ def pack_op(
     target: int = 0,
     ident: int = 0,
     extra: int = 0,
-    body: bytes = b"",
+    body: bytes | Parcel = b"",
     name: str | None = None,
-) -> bytes:
-    """The bytes of one operation."""
+) -> bytes | Parcel:
+    """The bytes of one operation; a parcel if its body is one."""
     if name is None:
-        return _header.pack(kind, target, ident, extra) + body
-    text = name.encode()
-    return b"".join(
-        (_header.pack(kind | _NAMED, 0, ident, extra), _length.pack(len(text)), text, body)
-    )
+        header = _header.pack(kind, target, ident, extra)
+    else:
+        text = name.encode()
+        head = _header.pack(kind | _NAMED, 0, ident, extra)
+        header = b"".join((head, _length.pack(len(text)), text))
+    return header + body if type(body) is bytes else body.behind(header)
 
 
-def unpack_op(data: bytes | memoryview) -> Op:
+def unpack_op(data: bytes | memoryview | Parcel) -> Op:
     """Take one operation apart. Raises `DecodeError` when it is cut short or badly named."""
+    if type(data) is Parcel:
+        op = unpack_op(data.data)
+        return op._replace(body=Parcel(op.body, data.buffers))  # type: ignore[arg-type]
     view = memoryview(data)
     if len(view) < _header.size:
         raise DecodeError(f"an operation of {len(view)} bytes is shorter than its header")

@@ -7,13 +7,24 @@ that is not writable is not connected (see `noex.transport.sockets`), and the se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
 
 from noex.runtime.errors import NoexError
-from noex.transport.link import Dial, Effect, Hangup, Outbound, Phase, Transmit, Trouble, Uid
+from noex.transport.codec_apart import Buffer
+from noex.transport.link import (
+    Dial,
+    Effect,
+    Hangup,
+    Outbound,
+    Phase,
+    Transmit,
+    Trouble,
+    Uid,
+    Weight,
+)
 from noex.transport.sockets import watch
 from noex.transport.wire import make_routing_id
 
@@ -23,6 +34,9 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
+_UNCOPIED_FROM: Final = 64 * 1024  # bytes: below it pyzmq's bookkeeping costs more than a copy
+GOODBYE_LINGER: Final = 50
+"""Milliseconds that a goodbye may take to leave, in the background."""
 
 
 class Outlet:
@@ -55,7 +69,7 @@ class Outlet:
         *,
         loop: asyncio.AbstractEventLoop,
         make_dealer: Callable[[bytes], zmq.Socket[bytes]],
-        tell: Callable[[Uid, str], None],
+        tell: Callable[[Uid, str, Weight], None],
         progressed: Callable[[], None],
     ) -> None:
         self.session, self.endpoint = session, endpoint
@@ -75,9 +89,15 @@ class Outlet:
         self._perform(self.session.flush(self._loop.time()))
         self._ready()
 
-    def close(self) -> None:
-        """Drop everything. The session ends."""
-        self._perform(self.session.close())
+    def close(self, reason: str = "closed") -> None:
+        """Say goodbye and drop everything. The session ends."""
+        self._perform(self.session.close(reason))
+        self._hang_up()  # if the goodbye could not even be sent
+        self._arm()
+
+    def part(self, reason: str) -> None:
+        """The peer has said goodbye where it is connected to us."""
+        self._perform(self.session.parted(reason))
         self._arm()
 
     def _ready(self) -> None:
@@ -97,7 +117,7 @@ class Outlet:
             events = int(sock.getsockopt(_EVENTS))
             parts = sock.recv_multipart(_NOBLOCK) if events & _POLLIN else None
         except zmq.ZMQError as error:
-            self._tell(session.peer, f"the socket failed: {error}")
+            self._tell(session.peer, f"the socket failed: {error}", Weight.REFUSED)
             self._perform(session.lost(self._loop.time()))
             return True
         if parts is not None:
@@ -116,7 +136,7 @@ class Outlet:
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             if type(effect) is Transmit:
-                if not self._transmit(effect.frame):
+                if not self._transmit(effect.frame, effect.rest):
                     # what follows is for the same lost socket; the session has it all
                     self._perform(self.session.lost(self._loop.time()))
                     return
@@ -125,15 +145,18 @@ class Outlet:
                 if self.session.phase is Phase.DIALLING:
                     self._dial(effect.connection)
             elif type(effect) is Hangup:
-                self._hang_up()
+                self._hang_up(GOODBYE_LINGER if effect.lingers else 0)
             elif type(effect) is Trouble:
-                self._tell(self.session.peer, effect.text)
+                self._tell(self.session.peer, effect.text, effect.weight)
 
-    def _transmit(self, frame: bytes) -> bool:
+    def _transmit(self, frame: bytes, rest: Sequence[Buffer]) -> bool:
         if self._socket is None:
             return False
         try:
-            self._socket.send(frame, _NOBLOCK)
+            if rest:
+                self._socket.send_multipart([frame, *rest], _NOBLOCK, copy=False)
+            else:
+                self._socket.send(frame, _NOBLOCK, len(frame) < _UNCOPIED_FROM)
         except zmq.ZMQError:
             return False
         return True
@@ -146,10 +169,11 @@ class Outlet:
             self._socket.connect(endpoint)
             self._descriptor = watch(self._loop, self._socket, "dialling", self._ready)
         except (zmq.ZMQError, NoexError) as error:
-            self._tell(self.session.peer, f"cannot dial {endpoint}: {error}")
+            text = f"cannot dial {endpoint}: {error}"
+            self._tell(self.session.peer, text, Weight.PASSING)
             self._perform(self.session.lost(self._loop.time()))
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, linger: int = 0) -> None:
         if self._descriptor >= 0:
             self._loop.remove_reader(self._descriptor)
             self._descriptor = -1
@@ -157,7 +181,7 @@ class Outlet:
             self._again.cancel()
             self._again = None
         if self._socket is not None:
-            self._socket.close(0)
+            self._socket.close(linger)
             self._socket = None
 
     def _arm(self) -> None:

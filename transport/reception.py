@@ -14,20 +14,26 @@ Theory. A routing id is at any time one of these:
 A rule that is broken costs that connection alone. The session stays: the sender's next dial goes
 on where it was.
 
+A greeting whose versions do not meet ours is refused at once, whoever it is from. On an open
+connection every frame is of the version agreed on; one of a kind that is not known here is answered
+(UNSUPPORTED) and else not looked at.
+
 Pure: frames in, effects out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from noex.transport import wire
+from noex.transport.codec_apart import Buffer
 from noex.transport.lane_settings import LaneSettings
-from noex.transport.link import Inbound, Uid
-from noex.transport.wire import Header, Hello, Message, Refusal, WireError
+from noex.transport.link_inbound import Inbound
+from noex.transport.wire import Header, Hello, Message, Refusal, Uid, WireError
 
 REFUSED_KEPT: Final = 4096
+_NUMBERED: Final = frozenset({wire.BATCH, wire.BULK, wire.PIECE})
 
 
 class Answer(NamedTuple):
@@ -53,13 +59,28 @@ class Rejected(NamedTuple):
     reason: str
 
 
-Outcome = Answer | Deliver | Rejected
+class Parted(NamedTuple):
+    """An admitted life has said goodbye."""
+
+    uid: Uid
+    reason: str
+
+
+class Strange(NamedTuple):
+    """An admitted life has sent a frame of a kind that is not known here."""
+
+    uid: Uid
+    kind: int
+
+
+Outcome = Answer | Deliver | Rejected | Parted | Strange
 
 
 class _Waiting(NamedTuple):
     routing_id: bytes
     connection: int
-    session: int
+    hello: Hello
+    version: int
     until: float
 
 
@@ -87,14 +108,14 @@ class Reception:
         """Whether `acknowledge` has something to do."""
         return bool(self._owing)
 
-    def handle(self, routing_id: bytes, frames: Sequence[bytes], now: float) -> list[Outcome]:
-        """One ZeroMQ message from this routing id."""
+    def handle(self, routing_id: bytes, frames: Sequence[Any], now: float) -> list[Outcome]:
+        """One ZeroMQ message from this routing id: a frame as bytes, and the bare ones after it."""
         if routing_id in self._refused:
             return []
         try:
-            if len(frames) != 1:
-                raise WireError(Refusal.BAD_FRAME, f"{len(frames)} frames in one message")
-            return self._frame(routing_id, frames[0], now)
+            if not frames:
+                raise WireError(Refusal.BAD_FRAME, "a message without a frame")
+            return self._frame(routing_id, frames[0], frames[1:], now)
         except WireError as error:
             return self._refuse(routing_id, error)
 
@@ -108,9 +129,9 @@ class Reception:
         waiting = self._waiting.pop(uid, None)
         if waiting is None:
             return []
-        return self._open(uid, waiting.routing_id, waiting.connection, waiting.session)
+        return self._open(uid, *waiting[:4])
 
-    def expel(self, uid: Uid) -> list[Outcome]:
+    def expel(self, uid: Uid, reason: str = "expelled") -> list[Outcome]:
         """This life may not come in any more; what it still sends is dropped."""
         inbound = self._sessions.pop(uid, None)
         self._owing.pop(uid, None)
@@ -118,8 +139,14 @@ class Reception:
             return []
         routing_id = inbound.routing_id
         self._drop(routing_id)
-        code = Refusal.NOT_ADMITTED
-        return [self._refusal(routing_id, uid, inbound.connection, code, "expelled")]
+        return [Answer(routing_id, inbound.farewell(reason))]
+
+    def farewell(self, reason: str) -> list[Outcome]:
+        """This life ends: what all who are connected are told."""
+        return [
+            Answer(routing_id, inbound.farewell(reason))
+            for routing_id, inbound in self._current.items()
+        ]
 
     def new_life(self, incarnation: int) -> None:
         """Go on as another life: nobody is admitted, all sessions are gone."""
@@ -154,31 +181,71 @@ class Reception:
         late = [uid for uid, waiting in self._waiting.items() if waiting.until <= now]
         return [outcome for uid in late for outcome in self._turn_away(uid)]
 
-    def _frame(self, routing_id: bytes, frame: bytes, now: float) -> list[Outcome]:
+    def _frame(
+        self, routing_id: bytes, frame: bytes, rest: Sequence[Buffer], now: float
+    ) -> list[Outcome]:
         header = wire.unpack_header(frame)
+        if rest and header.kind not in (wire.BULK, wire.PIECE):
+            raise WireError(Refusal.BAD_FRAME, f"{len(rest) + 1} frames in one message")
+        if header.kind == wire.HELLO:
+            hello = wire.unpack_hello(frame)
+            version = wire.agree(self._settings.min_version, self._settings.max_version, hello)
+            self._check_life(header)
+            return self._hello(routing_id, header, hello, version, now)
+        self._check_life(header)
+        inbound = self._current.get(routing_id)
+        if inbound is None:
+            raise WireError(Refusal.UNKNOWN, f"kind {header.kind} of a connection that is not open")
+        wire.check_version(frame, inbound.version)
+        if header.kind in _NUMBERED:
+            return self._batch(routing_id, inbound, header, frame, rest)
+        return self._other(routing_id, inbound, header, frame)
+
+    def _check_life(self, header: Header) -> None:
         if header.incarnation != self.me[1]:
             raise WireError(
                 Refusal.WRONG_LIFE,
                 f"meant for incarnation {header.incarnation}, this is {self.me[1]}",
             )
-        if header.kind == wire.BATCH:
-            return self._batch(routing_id, header, frame)
-        if header.kind == wire.HELLO:
-            return self._hello(routing_id, header, wire.unpack_hello(frame), now)
-        raise WireError(Refusal.BAD_FRAME, f"a frame of kind {header.kind}")
 
-    def _batch(self, routing_id: bytes, header: Header, frame: bytes) -> list[Outcome]:
-        inbound = self._current.get(routing_id)
-        if inbound is None:
-            raise WireError(Refusal.UNKNOWN, "a batch of a connection that is not open")
-        delivery = Deliver(inbound.peer, inbound.take(header, frame))
+    def _batch(
+        self,
+        routing_id: bytes,
+        inbound: Inbound,
+        header: Header,
+        frame: bytes,
+        rest: Sequence[Buffer],
+    ) -> list[Outcome]:
+        messages = inbound.take(header, frame, rest)
+        outcomes: list[Outcome] = [Deliver(inbound.peer, messages)] if messages else []
         if inbound.is_ack_due:
             self._owing.pop(inbound.peer, None)
-            return [delivery, Answer(routing_id, inbound.acknowledge())]
-        self._owing[inbound.peer] = inbound
-        return [delivery]
+            outcomes.append(Answer(routing_id, inbound.acknowledge()))
+        else:
+            self._owing[inbound.peer] = inbound
+        return outcomes
 
-    def _hello(self, routing_id: bytes, header: Header, hello: Hello, now: float) -> list[Outcome]:
+    def _other(
+        self, routing_id: bytes, inbound: Inbound, header: Header, frame: bytes
+    ) -> list[Outcome]:
+        """A frame without a number."""
+        kind = header.kind
+        if inbound.version > wire.OLDEST and header.connection == inbound.connection:
+            if kind == wire.GOODBYE:
+                self._drop(routing_id)
+                return [Parted(inbound.peer, wire.unpack_goodbye(frame))]
+            if kind == wire.UNSUPPORTED or not wire.HELLO <= kind <= wire.GOODBYE:
+                return self._unsupported(routing_id, inbound, kind)
+        raise WireError(Refusal.BAD_FRAME, f"a frame of kind {kind}")
+
+    def _unsupported(self, routing_id: bytes, inbound: Inbound, kind: int) -> list[Outcome]:
+        life, connection = inbound.peer[1], inbound.connection
+        answer = wire.pack_unsupported(life, connection, kind, inbound.version)
+        return [Answer(routing_id, answer), Strange(inbound.peer, kind)]
+
+    def _hello(
+        self, routing_id: bytes, header: Header, hello: Hello, version: int, now: float
+    ) -> list[Outcome]:
         uid = (hello.node_id, hello.incarnation)
         if hello.cluster != self._cluster:
             raise WireError(
@@ -187,14 +254,16 @@ class Reception:
         if routing_id != wire.make_routing_id(*uid, header.connection):
             raise WireError(Refusal.BAD_FRAME, "the greeting does not match its routing id")
         if uid in self._sessions:
-            return self._open(uid, routing_id, header.connection, hello.session)
-        return self._wait(uid, routing_id, header.connection, hello.session, now)
+            return self._open(uid, routing_id, header.connection, hello, version)
+        return self._wait(uid, _Waiting(routing_id, header.connection, hello, version, now))
 
-    def _open(self, uid: Uid, routing_id: bytes, connection: int, session: int) -> list[Outcome]:
+    def _open(
+        self, uid: Uid, routing_id: bytes, connection: int, hello: Hello, version: int
+    ) -> list[Outcome]:
         inbound = self._sessions[uid]
         replaced = inbound.routing_id
         try:
-            answer = inbound.greeted(routing_id, connection, session)
+            answer = inbound.greeted(routing_id, connection, hello.session, version, hello.features)
         except WireError as error:
             self._drop(routing_id)
             return self._rejection(routing_id, uid, connection, error)
@@ -205,9 +274,8 @@ class Reception:
         self._current[routing_id] = inbound
         return [Answer(routing_id, answer)]
 
-    def _wait(
-        self, uid: Uid, routing_id: bytes, connection: int, session: int, now: float
-    ) -> list[Outcome]:
+    def _wait(self, uid: Uid, waiting: _Waiting) -> list[Outcome]:
+        connection = waiting.connection
         before = self._waiting.get(uid)
         if before is not None:
             if before.connection > connection:
@@ -219,8 +287,8 @@ class Reception:
         outcomes: list[Outcome] = []
         if len(self._waiting) >= self._settings.hello_limit:
             outcomes = self._turn_away(next(iter(self._waiting)))
-        until = now + self._settings.hello_timeout
-        self._waiting[uid] = _Waiting(routing_id, connection, session, until)
+        until = waiting.until + self._settings.hello_timeout
+        self._waiting[uid] = waiting._replace(until=until)
         return outcomes
 
     def _turn_away(self, uid: Uid) -> list[Outcome]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from noex.runtime.calls import Caller, LocalCaller
+from noex.runtime.current import current_process
 from noex.runtime.errors import (
     MessageSerializationError,
     NodeNotReachableError,
@@ -26,7 +27,7 @@ from noex.runtime.log import Throttle
 from noex.runtime.mailboxes import Mailbox
 from noex.runtime.reasons import NOCONNECTION, NOPROC, SHUTDOWN, is_shutdown
 from noex.transport import ops
-from noex.transport.codec import Codec, register
+from noex.transport.codec import Codec, Parcel, register
 from noex.transport.peers import Peer, Uid
 
 if TYPE_CHECKING:
@@ -39,10 +40,28 @@ for _value in (ProcessInfo, ProcessStatistics, Mailbox):
     register(_value)
 
 
-class Post(Protocol):
-    """Queue bytes for a peer. False when its queue is full (never for a signal)."""
+LARGE: Final = 1024 * 1024
+"""Bytes of structure, beside its large binaries, from which a message is complained of."""
+_COMPLAINTS: Final = 256
 
-    def __call__(self, uid: Uid, data: bytes, *, signal: bool = False) -> bool: ...
+Encoded = bytes | Parcel
+
+
+class Post(Protocol):
+    """Queue bytes for a peer. False when its queue is full (never for a signal).
+
+    `sender` is the stream that they belong to. Order holds within it, for all kinds of operation.
+    """
+
+    def __call__(
+        self, uid: Uid, data: Encoded, *, signal: bool = False, sender: int = 0
+    ) -> bool: ...
+
+
+def stream() -> int:
+    """The stream of what is sent now: the process that runs, or 0 outside of all."""
+    process = current_process.get()
+    return 0 if process is None else process.ref.serial
 
 
 class RefBinding:
@@ -85,6 +104,7 @@ class RemoteOperations:
         self._post = post
         self._call_serial = 0
         self._throttle = Throttle()
+        self._complained: set[tuple[str, str]] = set()
 
     # ------------------------------------------------------------------ peers
 
@@ -108,9 +128,16 @@ class RemoteOperations:
         """Whether the life to which `ref` belongs is a member now."""
         return self._peer_of(ref) is not None
 
-    def signal(self, peer: Peer, data: bytes) -> None:
-        """Post what must arrive. Only a peer that reads nothing for long can have it dropped."""
-        if self._post(peer.uid, data, signal=True) or self.peers.get(peer.node_id) is not peer:
+    def signal(self, peer: Peer, data: Encoded, sender: int | None = None) -> None:
+        """Post what must arrive. Only a peer that reads nothing for long can have it dropped.
+
+        `sender`: the process that it comes from, where that is not the one which runs.
+        """
+        sender = stream() if sender is None else sender
+        if (
+            self._post(peer.uid, data, signal=True, sender=sender)
+            or self.peers.get(peer.node_id) is not peer
+        ):
             return  # to a life that has ended nothing is owed
         if self._throttle.allows(peer.uid):
             self.kernel.log.error("signal_dropped", peer=peer.node_id, bytes=len(data))
@@ -146,12 +173,14 @@ class RemoteOperations:
             if self._is_of_earlier_life(ref):
                 raise NoProcessError(ref)
             raise NodeNotReachableError(ref.node_id)
-        body = self.codec.encode(message, operation=operation)
+        body = self.codec.encode(message, operation=operation, apart=True)
+        if len(body) > LARGE:
+            self.complain(body, operation)
         ident = self._next_call(peer, caller)
         extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
         data = ops.pack_op(kind, ref.serial, ident, extra, body, _name(ref))
         try:
-            posted = self._post(peer.uid, data)
+            posted = self._post(peer.uid, data, sender=stream())
         except BaseException:  # the lane refuses its size
             del peer.calls[ident]
             raise
@@ -189,11 +218,28 @@ class RemoteOperations:
         return self._tell(ops.INFO, ref, message, "send")
 
     def _tell(self, kind: int, ref: Ref[Any], message: Any, operation: str) -> bool:
-        body = self.codec.encode(message, operation=operation)
+        body = self.codec.encode(message, operation=operation, apart=True)
+        if len(body) > LARGE:
+            self.complain(body, operation)
         peer = self._peer_of(ref)
         if peer is None:
             return False
-        return self._post(peer.uid, ops.pack_op(kind, ref.serial, body=body, name=_name(ref)))
+        data = ops.pack_op(kind, ref.serial, body=body, name=_name(ref))
+        return self._post(peer.uid, data, sender=stream())
+
+    def complain(self, body: Encoded, operation: str) -> None:
+        """A large structure holds the interpreter, here and there, for as long as it is packed and
+        unpacked: say so once for each behavior and operation."""
+        size = len(body.data) if isinstance(body, Parcel) else len(body)
+        process = current_process.get()
+        behavior = "" if process is None else type(process.server).__qualname__
+        if size <= LARGE or (behavior, operation) in self._complained:
+            return
+        if len(self._complained) < _COMPLAINTS:
+            self._complained.add((behavior, operation))
+            self.kernel.log.warning(
+                "large_message", behavior=behavior, operation=operation, bytes=size
+            )
 
     def _next_call(self, peer: Peer, caller: LocalCaller) -> int:
         self._call_serial += 1
@@ -240,7 +286,7 @@ class RemoteOperations:
             self.kernel.link_broken(other, own, self._gone_reason(other))
             return
         peer.links.add((own, other))
-        self.signal(peer, ops.pack_op(ops.LINK, other.serial, own.serial))
+        self.signal(peer, ops.pack_op(ops.LINK, other.serial, own.serial), own.serial)
 
     def unlink(self, own: Ref[Any], other: Ref[Any]) -> None:
         """Undo `link`."""
@@ -248,7 +294,7 @@ class RemoteOperations:
         if peer is not None and (own, other) in peer.links:
             peer.links.discard((own, other))
             peer.unlinking[own.serial, other.serial] += 1
-            self.signal(peer, ops.pack_op(ops.UNLINK, other.serial, own.serial))
+            self.signal(peer, ops.pack_op(ops.UNLINK, other.serial, own.serial), own.serial)
 
     def link_exit(self, own: Ref[Any], other: Ref[Any], reason: Any) -> None:
         """Our end of a link has died."""
@@ -260,7 +306,7 @@ class RemoteOperations:
     def send_link_exit(self, peer: Peer, dead: int, survivor: int, reason: Any) -> None:
         """Tell a peer that our process `dead` is gone."""
         body = self.encode_reason(reason)
-        self.signal(peer, ops.pack_op(ops.LINK_EXIT, survivor, dead, body=body))
+        self.signal(peer, ops.pack_op(ops.LINK_EXIT, survivor, dead, body=body), dead)
 
     def encode_error(self, error: BaseException) -> bytes:
         """An error that a caller gets always travels: of one that is too large, its text."""
@@ -298,7 +344,7 @@ def _text(value: Any) -> str:
 class RemoteCaller(Caller):
     """Somebody on another node who waits for one of our processes."""
 
-    __slots__ = ("_ends_at", "_operations", "ident", "peer")
+    __slots__ = ("_ends_at", "_operations", "ident", "peer", "server")
 
     def __init__(
         self, operations: RemoteOperations, peer: Peer, ident: int, timeout_ms: int
@@ -307,6 +353,7 @@ class RemoteCaller(Caller):
         self._operations = operations
         self.peer = peer
         self.ident = ident
+        self.server = 0  # the serial of who is called, once that is known
         now = operations.kernel.clock.now()
         self._ends_at = now + timeout_ms / 1000 if timeout_ms else math.inf
         peer.incoming[ident] = self
@@ -322,16 +369,19 @@ class RemoteCaller(Caller):
 
     def _deliver(self, value: Any) -> None:
         try:
-            self._post(ops.REPLY, self._operations.codec.encode(value, operation="reply"))
+            body = self._operations.codec.encode(value, operation="reply", apart=True)
+            if len(body) > LARGE:
+                self._operations.complain(body, "reply")
+            self._post(ops.REPLY, body, stream() or self.server)
         except MessageSerializationError as error:  # the caller hears of it; the server lives
             self._deliver_error(error)
 
     def _deliver_error(self, error: BaseException) -> None:
-        self._post(ops.ERROR, self._operations.encode_error(error))
+        self._post(ops.ERROR, self._operations.encode_error(error), self.server)
 
-    def _post(self, kind: int, body: bytes) -> None:
+    def _post(self, kind: int, body: Encoded, sender: int) -> None:
         data = ops.pack_op(kind, ident=self.ident, body=body)
-        self._operations.signal(self.peer, data)
+        self._operations.signal(self.peer, data, sender)
 
 
 def _name(ref: Ref[Any]) -> str | None:

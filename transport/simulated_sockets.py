@@ -87,6 +87,7 @@ class SimulatedSocket(SelfWatching):
         self.closed = False
         self._options: dict[int, Any] = {}
         self._inbox: deque[list[bytes]] = deque()
+        self._parts: deque[bytes] = deque()  # of the message that `recv` is in
         self._is_asleep = True  # the inbox was found empty
         self._is_signalled = False
         self._ready: Callable[[], None] | None = None
@@ -102,7 +103,20 @@ class SimulatedSocket(SelfWatching):
             if not self._inbox:
                 self._is_asleep = True
             return (zmq.POLLIN if self._inbox else 0) | (zmq.POLLOUT if self._takes() else 0)
+        if option == zmq.RCVMORE:
+            return int(bool(self._parts))
         return self._options.get(int(option), 0)
+
+    def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
+        """The next frame."""
+        if not self._parts:
+            self._parts.extend(self.recv_multipart(flags))
+        part = self._parts.popleft()
+        if copy:
+            return part
+        frame = zmq.Frame(part)
+        frame.more = bool(self._parts)
+        return frame
 
     def recv_multipart(self, flags: int = 0, copy: bool = True, track: bool = False) -> list[Any]:
         """The next message."""

@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from noex.sync_supervisor import BlockingSupervisor
     from noex.transport.keys import ClusterSecret, CurveMissingError, NodeKeys, WeakSecretError
     from noex.transport.message import message
+    from noex.transport.ops import UnsupportedOperationError
 
 _HOMES: Final = (
     "noex.cluster.info",
@@ -155,6 +156,7 @@ _HOMES: Final = (
     "noex.sync_supervisor",
     "noex.transport.keys",
     "noex.transport.message",
+    "noex.transport.ops",
 )
 
 __all__ = [
@@ -270,6 +272,7 @@ __all__ = [
     "UnhandledMessageError",
     "UnknownMethodError",
     "Unregistered",
+    "UnsupportedOperationError",
     "ViewChanged",
     "WeakSecretError",
     "WrongThreadError",

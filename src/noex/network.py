@@ -38,6 +38,7 @@ from noex.transport.inbound import Inbound
 from noex.transport.ipc import IpcFolder
 from noex.transport.keys import ClusterSecret
 from noex.transport.lane import UserLane
+from noex.transport.parcel import Parcel
 from noex.transport.remote import RefBinding, RemoteOperations
 
 if TYPE_CHECKING:
@@ -277,8 +278,11 @@ class Network:
         if self._membership is not None:
             self._membership.on_event(event)
 
-    def _post(self, uid: tuple[str, int], data: bytes, *, signal: bool = False) -> bool:
-        return self._lane is not None and self._lane.send(uid, data, signal=signal)
+    def _post(
+        self, uid: tuple[str, int], data: bytes | Parcel, *, signal: bool = False, sender: int = 0
+    ) -> bool:
+        lane = self._lane
+        return lane is not None and lane.send(uid, data, signal=signal, sender=sender)
 
     def _node_down(self, member: Member, reason: str) -> None:
         assert self._lane is not None

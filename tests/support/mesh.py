@@ -15,6 +15,7 @@ from noex.runtime.kernel import Kernel
 from noex.runtime.ref import Ref
 from noex.transport.codec import Codec
 from noex.transport.inbound import Inbound
+from noex.transport.parcel import Parcel
 from noex.transport.remote import RefBinding, RemoteOperations
 
 Uid = tuple[str, int]
@@ -54,7 +55,9 @@ class Member:
         """A ref of another member, as it would be had here."""
         return self.kernel.ref_for(ref.node_id, ref.incarnation, ref.serial, ref.label)
 
-    def _post(self, uid: Uid, data: bytes, *, signal: bool = False) -> bool:
+    def _post(
+        self, uid: Uid, data: bytes | Parcel, *, signal: bool = False, sender: int = 0
+    ) -> bool:
         return self.mesh.post(self.uid, uid, data, signal=signal)
 
 
@@ -65,7 +68,7 @@ class Mesh:
         self.members: dict[str, Member] = {}
         self.full: set[tuple[Uid, Uid]] = set()
         self.posted = 0
-        self._held: dict[tuple[Uid, Uid], deque[bytes]] = {}
+        self._held: dict[tuple[Uid, Uid], deque[bytes | Parcel]] = {}
 
     def add(self, name: str, incarnation: int = 1) -> Member:
         """A new kernel, up at all others and they at it."""
@@ -97,7 +100,7 @@ class Mesh:
         for data in self._held.pop((origin.uid, target.uid)):
             self._send(origin.uid, target.uid, data)
 
-    def post(self, origin: Uid, target: Uid, data: bytes, *, signal: bool) -> bool:
+    def post(self, origin: Uid, target: Uid, data: bytes | Parcel, *, signal: bool) -> bool:
         """What a session would do with a message."""
         if (origin, target) in self.full and not signal:
             return False
@@ -109,10 +112,10 @@ class Mesh:
             self._send(origin, target, data)
         return True
 
-    def _send(self, origin: Uid, target: Uid, data: bytes) -> None:
+    def _send(self, origin: Uid, target: Uid, data: bytes | Parcel) -> None:
         asyncio.get_running_loop().call_soon(self._arrive, origin, target, data)
 
-    def _arrive(self, origin: Uid, target: Uid, data: bytes) -> None:
+    def _arrive(self, origin: Uid, target: Uid, data: bytes | Parcel) -> None:
         for member in self.members.values():
             if member.uid == target:
                 member.inbound.receive(origin, [data])

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from noex.runtime.errors import InvalidOptionError
-from noex.transport import wire
+from noex.transport import wire, wire_bulk
+from noex.transport.cutting import MESSAGE_COST
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import (
     SIGNAL_WINDOWS,
     Dial,
     Effect,
     Hangup,
-    Inbound,
     Outbound,
     Phase,
     Transmit,
     Trouble,
+    Weight,
 )
+from noex.transport.link_inbound import Inbound
+from noex.transport.parcel import Parcel
 from noex.transport.wire import Header, Opened, Refusal, WireError
 
 ME, PEER = ("a@h:1", 5), ("b@h:2", 6)
@@ -277,6 +281,175 @@ def test_a_closed_session_does_nothing_any_more() -> None:
     assert sender.out.flush(0.0) == sender.out.lost(0.0) == sender.out.tick(9e9) == []
 
 
+# -- version 2
+
+V2 = replace(SETTINGS, window_bytes=200_000, max_batch=8000, piece_size=4096)
+TERMS = Opened(200_000, 1, 2, wire.FEATURES, 2)
+
+
+def speaking(terms: Opened = TERMS, settings: LaneSettings = V2) -> Sender:
+    """A sender that is open under these terms."""
+    sender = Sender(settings)
+    sender.send(b"first")
+    sender.out.connected(sender.now)
+    frame = wire.pack_open(ME[1], sender.out.connection, 1, terms)
+    assert kinds(sender.out.received(frame, sender.now)) == [wire.BATCH]
+    sender.out.received(ack_of(sender, 1), sender.now)
+    return sender
+
+
+def ack_of(sender: Sender, seq: int) -> bytes:
+    return wire.pack_ack(ME[1], sender.out.connection, seq, sender.out.version)
+
+
+def kinds(effects: list[Effect]) -> list[int]:
+    return [effect.frame[1] for effect in effects if isinstance(effect, Transmit)]
+
+
+def test_a_greeting_says_what_is_spoken_and_every_frame_after_it_has_the_agreed_version() -> None:
+    sender = Sender(V2)
+    sender.send(b"x")
+    (greeting,) = sender.out.connected(0.0)
+    assert isinstance(greeting, Transmit)
+    assert wire.unpack_hello(greeting.frame)[4:] == (1, 2, wire.FEATURES)
+    assert greeting.frame[0] == 1
+    for version in (1, 2):
+        effects = speaking(TERMS._replace(version=version)).send(b"y")
+        assert [effect.frame[0] for effect in effects if isinstance(effect, Transmit)] == [version]
+
+
+def test_a_message_with_buffers_leaves_as_such_and_a_large_one_in_pieces() -> None:
+    sender = speaking()
+    parcel = Parcel(b"data", [b"z" * 4000])
+    sender.out.offer(parcel)
+    sender.out.offer(b"small")
+    (bulk,) = sender.out.flush(0.0)
+    assert isinstance(bulk, Transmit)
+    assert wire_bulk.unpack_bulk(bulk.frame, bulk.rest, 9) == [parcel, b"small"]
+    assert kinds(sender.send(b"l" * 9000)) == [wire.PIECE] * 3
+    assert kinds(sender.send(b"s" * 4096)) == []  # four are under way
+    assert kinds(sender.out.received(ack_of(sender, 5), 0.0)) == [wire.BATCH]
+
+
+def test_what_came_back_unacknowledged_is_sent_again_with_all_its_frames() -> None:
+    sender = speaking()
+    before = sender.send(b"l" * 9000)
+    sender.out.lost(sender.now)
+    sender.out.connected(sender.now)
+    frame = wire.pack_open(ME[1], sender.out.connection, 3, TERMS)
+    after = sender.out.received(frame, sender.now)
+    assert kinds(after) == [wire.PIECE] * 2
+    for one, again in zip(before[1:], after, strict=True):
+        assert isinstance(one, Transmit) and isinstance(again, Transmit)
+        assert again.rest == one.rest
+        assert wire_bulk.unpack_piece(again.frame, again.rest) == wire_bulk.unpack_piece(
+            one.frame, one.rest
+        )
+        assert wire.unpack_header(again.frame).connection == sender.out.connection
+
+
+def test_a_small_message_of_another_stream_passes_a_large_one_and_one_of_its_own_does_not() -> None:
+    sender = speaking()
+    sender.out.offer(b"l" * 30_000, stream=1)
+    sender.out.offer(b"own", stream=1)
+    sender.out.offer(b"other", stream=2)
+    sent = sender.out.flush(0.0)
+    assert batches(sent) == [(3, [b"other"])]
+    rest = []
+    for seq in range(2, 20):
+        if sender.out.queued:
+            rest += sender.out.received(ack_of(sender, seq), 0.0)
+    assert batches(rest)[-1][1] == [b"own"]
+    assert kinds(rest).count(wire.PIECE) == kinds(rest).index(wire.BATCH)
+
+
+def test_pieces_leave_a_part_of_the_window_to_batches_and_the_other_way_round() -> None:
+    sender = speaking()
+    for _ in range(3):
+        assert sender.out.offer(b"l" * 50_000, stream=1)
+    sender.out.flush(0.0)
+    assert sender.out._flying <= V2.window_bytes // 4 + 2 * MESSAGE_COST
+    many = Sender(replace(V2, max_in_flight=200))
+    many.out = speaking(settings=many.out._settings).out
+    many.out.offer(b"l" * 20_000, stream=1)
+    while many.out.offer(b"s" * 900, stream=2):
+        pass
+    assert wire.PIECE in kinds(many.out.flush(0.0))
+    assert many.out._flying <= V2.window_bytes
+
+
+def test_a_peer_without_pieces_gets_a_large_message_whole_and_later_ones_in_their_turn() -> None:
+    sender = Sender(V2)
+    sender.send(b"l" * 9000)
+    sender.send(b"after")
+    sender.out.connected(sender.now)
+    terms = TERMS._replace(features=wire.BUFFERS)
+    first = sender.out.received(wire.pack_open(ME[1], sender.out.connection, 1, terms), 0.0)
+    assert [[len(data) for data in one] for _, one in batches(first)] == [[9000], [5]]
+    assert len(batches(sender.send(b"l" * 9000, b"x"))) == 2
+
+
+def test_who_closes_says_goodbye_where_the_other_side_understands_it() -> None:
+    goodbye, hangup = speaking().out.close("node stops")
+    assert isinstance(goodbye, Transmit)
+    assert goodbye.frame[1] == wire.GOODBYE
+    assert wire.unpack_goodbye(goodbye.frame) == "node stops"
+    assert hangup == Hangup(lingers=True)
+    assert speaking(TERMS._replace(version=1)).out.close("node stops") == [Hangup()]
+
+
+def test_a_peer_that_has_said_goodbye_is_not_dialled_any_more() -> None:
+    sender = speaking()
+    sender.send(b"under way")
+    frame = wire.pack_goodbye(ME[1], sender.out.connection, "node stops", 2)
+    trouble, hangup = sender.out.received(frame, 0.0)
+    assert trouble == Trouble("said goodbye: node stops", Weight.GOODBYE)
+    assert (hangup, sender.out.phase) == (Hangup(), Phase.PARTED)
+    assert sender.send(b"for nobody") == []  # taken: it ends with the peer's life, not here
+    assert (sender.out.queued, sender.out.deadline) == (0, None)
+    assert sender.out.parted("again") == sender.out.lost(0.0) == []
+
+
+def test_frames_of_unknown_kinds_are_said_and_not_fatal() -> None:
+    sender = speaking()
+    answer = wire.pack_unsupported(ME[1], sender.out.connection, 77, 2)
+    (told,) = sender.out.received(answer, 0.0)
+    assert told == Trouble("it does not support frames of kind 77", Weight.REFUSED)
+    strange = wire.frame_of(2, Header(99, ME[1], sender.out.connection, 0), b"whatever")
+    (told,) = sender.out.received(strange, 0.0)
+    assert isinstance(told, Trouble)
+    assert sender.out.phase is Phase.OPEN
+    wrong = wire.frame_of(2, Header(wire.BATCH, ME[1], sender.out.connection, 0), b"")
+    assert isinstance(sender.out.received(wrong, 0.0)[-1], Hangup)
+
+
+def test_a_version_that_nobody_agreed_on_is_not_spoken() -> None:
+    for frame_version in (1, 3):
+        sender = speaking()
+        sender.send(b"x")
+        ack = wire.pack_ack(ME[1], sender.out.connection, 2, frame_version)
+        trouble, *_ = sender.out.received(ack, 0.0)
+        assert isinstance(trouble, Trouble)
+        assert f"version {frame_version}" in trouble.text
+    sender = Sender(V2)
+    sender.send(b"x")
+    sender.out.connected(0.0)
+    frame = wire.pack_open(ME[1], sender.out.connection, 1, TERMS._replace(version=3))
+    trouble, *_ = sender.out.received(frame, 0.0)
+    assert trouble == Trouble("unusable answer: it wants to speak version 3")
+    assert sender.out.phase is Phase.PAUSED
+
+
+def test_a_peer_that_changes_its_version_within_a_session_ends_it() -> None:
+    sender = speaking()
+    sender.send(b"x")
+    sender.out.lost(0.0)
+    sender.out.connected(0.0)
+    frame = wire.pack_open(ME[1], sender.out.connection, 2, TERMS._replace(version=1))
+    sender.out.received(frame, 0.0)
+    assert sender.out.phase is Phase.BROKEN
+
+
 # -- the receiver
 
 
@@ -353,9 +526,47 @@ def test_another_session_of_the_same_life_is_refused() -> None:
         ("max_batch", True),
         ("ack_batches", 256),
         ("redial_max", 0.01),
+        ("min_version", 3),
+        ("max_version", 3),
+        ("min_version", 0),
+        ("features", 4),
+        ("features", None),
+        ("piece_size", 4095),
+        ("max_partials", 1 << 16),
         ("dial_timeout", "1"),
     ],
 )
 def test_a_wrong_setting_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidOptionError, match=field):
         LaneSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_an_inbound_session_takes_only_what_was_agreed_on() -> None:
+    parcel = Parcel(b"data", [b"zz"])
+    bulk, rest = wire_bulk.pack_bulk(PEER[1], 1, 1, [parcel], 2)
+    piece = wire_bulk.Piece(1, 0, 3, (3,))
+    large = wire_bulk.pack_piece(PEER[1], 1, 1, piece, 2)
+    for frame, more, feature, got in (
+        (bulk, rest, wire.BUFFERS, [parcel]),
+        (large, [b"abc"], wire.PIECES, [b"abc"]),
+    ):
+        for features in (0, wire.BUFFERS, wire.PIECES, wire.FEATURES):
+            inbound = Inbound(PEER, ME, session=9, settings=SETTINGS)
+            inbound.greeted(b"r1", 1, 77, version=2, features=features)
+            header = wire.unpack_header(frame)
+            if features & feature:
+                assert inbound.take(header, frame, more) == got
+                continue
+            with pytest.raises(WireError, match="not agreed on"):
+                inbound.take(header, frame, more)
+            assert inbound.expected == 1
+
+
+def test_a_message_in_pieces_survives_a_lost_connection() -> None:
+    inbound = Inbound(PEER, ME, session=9, settings=SETTINGS)
+    for seq, (offset, lengths) in enumerate(((0, (4000,)), (2000, ())), 1):
+        inbound.greeted(b"r%d" % seq, seq, 77, version=2, features=wire.PIECES)
+        piece = wire_bulk.Piece(1, offset, 2000, lengths)
+        frame = wire_bulk.pack_piece(PEER[1], seq, seq, piece, 2)
+        got = inbound.take(wire.unpack_header(frame), frame, [b"%d" % seq * 2000])
+    assert got == [b"1" * 2000 + b"2" * 2000]

@@ -6,16 +6,24 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgpack import ExtType, packb
 
 from noex.transport import wire
-from noex.transport.lane_settings import LaneSettings
-from noex.transport.link import MESSAGE_COST, Dial, Hangup, Outbound, Phase, Transmit, Trouble
-from noex.transport.reception import Answer, Deliver, Reception, Rejected
+from noex.transport.codec import Codec
+from noex.transport.codec_tags import TAGGED
+from noex.transport.cutting import MESSAGE_COST
+from noex.transport.lane_settings import MIB, LaneSettings
+from noex.transport.link import Dial, Hangup, Outbound, Phase, Transmit, Trouble
+from noex.transport.parcel import Parcel
+from noex.transport.reception import Answer, Deliver, Outcome, Reception, Rejected
+from noex.transport.wire import Message
 
+CODEC = Codec()
 A, B = "a@127.0.0.1:1", "b@127.0.0.1:1"
 SETTINGS = LaneSettings(
     window_bytes=3000,
@@ -27,6 +35,9 @@ SETTINGS = LaneSettings(
     idle_timeout=20.0,
     hello_limit=3,
 )
+# the same with everything that version 2 can do: buffers, pieces, streams that pass each other
+FULL = replace(SETTINGS, window_bytes=80_000, piece_size=4096, max_partials=3, ack_bytes=9000)
+PLAIN = replace(SETTINGS, max_version=1)
 HARMLESS = {
     wire.Refusal.WRONG_LIFE,
     wire.Refusal.NOT_ADMITTED,
@@ -39,15 +50,16 @@ class Wire:
 
     def __init__(self, routing_id: bytes) -> None:
         self.routing_id = routing_id
-        self.forth: deque[bytes] = deque()
+        self.forth: deque[list[bytes | memoryview]] = deque()
         self.back: deque[bytes] = deque()
-        self.passed: list[bytes] = []
+        self.passed: list[list[bytes | memoryview]] = []
 
 
 class Network:
     """A sender's life, a receiver's life, all connections there ever were, and time."""
 
-    def __init__(self) -> None:
+    def __init__(self, sender: LaneSettings = SETTINGS, listener: LaneSettings = SETTINGS) -> None:
+        self.settings, self.their_settings = sender, listener
         self.now = 100.0
         self.numbers = itertools.count(1).__next__
         self.their_numbers = itertools.count(1).__next__
@@ -56,6 +68,11 @@ class Network:
         self.current: Wire | None = None
         self.accepted: dict[tuple[int, int], list[bytes]] = {}
         self.delivered: dict[tuple[int, int], list[bytes]] = {}
+        self.kinds: set[int] = set()
+        self.passes = 0
+        highest = min(sender.max_version, listener.max_version)
+        meet = highest >= max(sender.min_version, listener.min_version)
+        self.harmless = HARMLESS if meet else {*HARMLESS, wire.Refusal.WRONG_VERSION}
         self.largest = 0
         self.troubles: list[str] = []
         self.rejected: list[Rejected] = []
@@ -72,14 +89,17 @@ class Network:
             (A, self.lives[0]),
             (B, self.lives[1]),
             cluster="c",
-            settings=SETTINGS,
+            settings=self.settings,
             numbers=self.numbers,
             jitter=lambda: 0.5,
         )
 
     def new_reception(self) -> Reception:
         return Reception(
-            (B, self.lives[1]), cluster="c", settings=SETTINGS, numbers=self.their_numbers
+            (B, self.lives[1]),
+            cluster="c",
+            settings=self.their_settings,
+            numbers=self.their_numbers,
         )
 
     # -- carrying out effects
@@ -95,37 +115,42 @@ class Network:
                 self.current = None
             elif isinstance(effect, Transmit):
                 assert self.current is not None
-                self.current.forth.append(effect.frame)
+                self.kinds.add(effect.frame[1])
+                self.current.forth.append([effect.frame, *effect.rest])
             else:
                 self.troubles.append(effect.text)
         self.check_bounds()
 
     def check_bounds(self) -> None:
-        assert self.out.queued <= max(SETTINGS.window_bytes, self.largest)
-        assert len(self.out._unacked) <= SETTINGS.max_in_flight
+        assert self.out.queued <= max(self.settings.window_bytes, self.largest)
+        assert len(self.out._unacked) <= self.settings.max_in_flight
 
-    def outcome(self, outcomes: list[Answer | Deliver | Rejected]) -> None:
+    def outcome(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
             if isinstance(outcome, Deliver):
                 pair = (outcome.uid[1], self.reception.me[1])
-                self.delivered.setdefault(pair, []).extend(map(bytes, outcome.messages))
+                self.delivered.setdefault(pair, []).extend(map(told, outcome.messages))
             elif isinstance(outcome, Answer):
                 for wire_ in self.wires:
                     if wire_.routing_id == outcome.routing_id:
                         wire_.back.append(outcome.frame)
-            else:
+            elif isinstance(outcome, Rejected):
                 self.rejected.append(outcome)
                 # a repeated frame of a connection that the sender has left may look wrong; what
                 # an honest sender sends on its present one never does
                 is_present = self.current and outcome.routing_id == self.current.routing_id
-                assert not is_present or outcome.code in HARMLESS, outcome
+                assert not is_present or outcome.code in self.harmless, outcome
 
     # -- what may happen, each with a number that makes a choice
 
     def offer(self, n: int) -> None:
-        data = b"%d:" % next(self.serial) + b"x" * (n * 7 % 300)
-        if self.out.offer(data):
-            self.accepted.setdefault(self.pair, []).append(data)
+        stream, text = n % 3, b"%d:" % next(self.serial) + b"x" * (n * 7 % 300)
+        data: bytes | Parcel = b"%d/" % stream + text
+        if self.settings.piece_size < MIB and n % 5 == 0:
+            data = made(stream, text, n)
+        if self.out.offer(data, stream=stream):
+            self.accepted.setdefault(self.pair, []).append(told(data))
+            self.largest = max(self.largest, len(data) + MESSAGE_COST)
 
     def flush(self, n: int) -> None:
         self.perform(self.out.flush(self.now))
@@ -137,9 +162,9 @@ class Network:
         waiting = [wire_ for wire_ in self.wires if wire_.forth]
         if waiting:
             wire_ = waiting[-1 - n % len(waiting)]
-            frame = wire_.forth.popleft()
-            wire_.passed.append(frame)
-            self.outcome(self.reception.handle(wire_.routing_id, [frame], self.now))
+            frames = wire_.forth.popleft()
+            wire_.passed.append(frames)
+            self.outcome(self.reception.handle(wire_.routing_id, frames, self.now))
 
     def answer(self, n: int) -> None:
         if self.current is not None and self.current.back:
@@ -154,15 +179,15 @@ class Network:
 
     def repeat(self, n: int) -> None:
         """A frame of an earlier connection comes again."""
-        frames = [
-            (wire_.routing_id, frame)
+        passed = [
+            (wire_.routing_id, frames)
             for wire_ in self.wires
             if wire_ is not self.current
-            for frame in wire_.passed
+            for frames in wire_.passed
         ]
-        if frames:
-            routing_id, frame = frames[n % len(frames)]
-            self.outcome(self.reception.handle(routing_id, [frame], self.now))
+        if passed:
+            routing_id, frames = passed[n % len(passed)]
+            self.outcome(self.reception.handle(routing_id, frames, self.now))
 
     def wait(self, n: int) -> None:
         self.now += (n % 40) / 10
@@ -208,8 +233,13 @@ class Network:
     def verify(self) -> None:
         for pair, got in self.delivered.items():
             sent = self.accepted.get(pair, [])
-            assert got == sent[: len(got)], f"order or number is wrong between lives {pair}"
-        assert self.delivered.get(self.pair, []) == self.accepted.get(self.pair, [])
+            for stream in (b"0/", b"1/", b"2/"):
+                heard = [data for data in got if data.startswith(stream)]
+                said = [data for data in sent if data.startswith(stream)]
+                assert heard == said[: len(heard)], f"order or number is wrong between {pair}"
+            self.passes += got != sent[: len(got)]
+        accepted = self.accepted.get(self.pair, [])
+        assert sorted(self.delivered.get(self.pair, [])) == sorted(accepted)
         assert not [text for text in self.troubles if "cannot go on" in text or "unusable" in text]
 
 
@@ -226,8 +256,34 @@ LIVES = [Network.restart_receiver, Network.receiver_gets_new_life, Network.resta
 STEPS = {step.__name__: step for step in NORMAL + ROUGH + LIVES}
 
 
-def run(schedule: list[tuple[str, int]]) -> Network:
-    network = Network()
+def made(stream: int, text: bytes, n: int) -> bytes | Parcel:
+    """A large message: of bytes, or with buffers beside it."""
+    body = CODEC.encode(text + b"y" * (n * 31 % 20_000))
+    header = b"%d/" % stream
+    if n % 2:
+        return header + body
+    buffers = [b"z" * (1 + n * size % 9000) for size in range(1, 1 + n % 3)] or [b"z"]
+    placed = [ExtType(1, bytes((0, place))) for place in range(len(buffers))]
+    return Parcel(TAGGED + packb([0, text, *placed]), buffers).behind(header)
+
+
+def told(message: Message) -> bytes:
+    """What a message says, whether its buffers lie beside it or within."""
+    if isinstance(message, Parcel):
+        head, body = bytes(message.data[:2]), Parcel(message.data[2:], message.buffers)
+        return head + repr(CODEC.decode(body)).encode()
+    data = bytes(message)
+    if data[2:4] == TAGGED:
+        return data[:2] + repr(CODEC.decode(data[2:])).encode()
+    return data
+
+
+def run(
+    schedule: list[tuple[str, int]],
+    sender: LaneSettings = SETTINGS,
+    listener: LaneSettings = SETTINGS,
+) -> Network:
+    network = Network(sender, listener)
     for name, n in schedule:
         STEPS[name](network, n)
     network.settle()
@@ -256,6 +312,57 @@ def test_every_message_arrives_once_and_in_order_under_random_schedules(block: i
     assert lives > 40
 
 
+ALL = {wire.HELLO, wire.BATCH, wire.BULK, wire.PIECE}
+
+
+@pytest.mark.parametrize(
+    ("sender", "listener", "kinds"),
+    [
+        (FULL, FULL, ALL),
+        (FULL, replace(FULL, features=wire.BUFFERS), ALL - {wire.PIECE}),
+        (replace(FULL, features=wire.PIECES), FULL, ALL - {wire.BULK}),
+        (FULL, replace(FULL, features=0), ALL - {wire.BULK, wire.PIECE}),
+        (FULL, replace(FULL, max_version=1), ALL - {wire.BULK, wire.PIECE}),
+        (replace(FULL, max_version=1), FULL, ALL - {wire.BULK, wire.PIECE}),
+        (replace(FULL, min_version=2), replace(FULL, max_partials=1), ALL),
+    ],
+    ids=["all", "no pieces", "no buffers", "neither", "to 1", "from 1", "one at a time"],
+)
+def test_large_messages_and_buffers_arrive_once_and_in_the_order_of_their_stream(
+    sender: LaneSettings, listener: LaneSettings, kinds: set[int]
+) -> None:
+    seen: set[int] = set()
+    delivered = redials = passes = 0
+    for seed in range(1000, 1030):
+        network = run(schedule_of(seed, 300), sender, listener)
+        seen |= network.kinds
+        delivered += sum(map(len, network.delivered.values()))
+        redials += len(network.wires)
+        passes += network.passes
+    assert seen - {wire.GOODBYE} == kinds
+    assert delivered > 300
+    assert redials > 30
+    assert passes or wire.PIECE not in kinds
+
+
+@pytest.mark.parametrize(
+    ("sender", "listener"),
+    [(PLAIN, replace(SETTINGS, min_version=2)), (replace(SETTINGS, min_version=2), PLAIN)],
+)
+def test_versions_that_do_not_meet_are_refused_and_both_sides_can_say_why(
+    sender: LaneSettings, listener: LaneSettings
+) -> None:
+    network = Network(sender, listener)
+    for step in ("admit", "offer", "flush", "connect", "arrive", "answer"):
+        STEPS[step](network, 0)
+    (rejected,) = network.rejected
+    assert rejected.code is wire.Refusal.WRONG_VERSION
+    (trouble,) = network.troubles
+    assert trouble == f"refused (wrong_version): {rejected.reason}"
+    assert "speaks protocol versions" in trouble
+    assert network.out.phase is Phase.PAUSED
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 999)), max_size=120))
 @example(  # frames of the old connection come after the new greeting was answered
@@ -267,6 +374,7 @@ def test_every_message_arrives_once_and_in_order_under_random_schedules(block: i
 )  # fmt: skip
 def test_every_message_arrives_once_and_in_order(schedule: list[tuple[str, int]]) -> None:
     run(schedule)
+    run(schedule, FULL, FULL)
 
 
 def test_a_restarted_receiver_never_gets_what_was_for_its_earlier_life() -> None:

@@ -6,8 +6,18 @@ import itertools
 
 from noex.transport import wire
 from noex.transport.lane_settings import LaneSettings
-from noex.transport.reception import REFUSED_KEPT, Answer, Deliver, Outcome, Reception, Rejected
+from noex.transport.reception import (
+    REFUSED_KEPT,
+    Answer,
+    Deliver,
+    Outcome,
+    Parted,
+    Reception,
+    Rejected,
+    Strange,
+)
 from noex.transport.wire import Hello, Refusal
+from noex.transport.wire_bulk import Piece, pack_piece
 
 ME, A, C = ("b@h:2", 6), ("a@h:1", 5), ("c@h:3", 7)
 SETTINGS = LaneSettings(hello_limit=2, hello_timeout=10.0, ack_batches=3)
@@ -196,3 +206,104 @@ def test_the_memory_of_refused_connections_is_bounded() -> None:
     assert len(desk._refused) == REFUSED_KEPT
     assert desk.handle(b"%d" % (REFUSED_KEPT + 499), [b"noise"], 0.0) == []
     assert codes(desk.handle(b"0", [b"noise"], 0.0)) == [Refusal.BAD_FRAME]
+
+
+# -- version 2
+
+
+def hello_v2(desk: Reception, connection: int = 1, low: int = 1, high: int = 2) -> list[Outcome]:
+    greeting = Hello("c", *A, 1, low, high, wire.FEATURES)
+    frame = wire.pack_hello(desk.me[1], connection, greeting)
+    return desk.handle(wire.make_routing_id(*A, connection), [frame], 0.0)
+
+
+def say(desk: Reception, kind: int, body: bytes = b"", version: int = 2) -> list[Outcome]:
+    frame = wire.frame_of(version, wire.Header(kind, ME[1], 1, 0), body)
+    return desk.handle(wire.make_routing_id(*A, 1), [frame], 0.0)
+
+
+def test_the_answer_has_the_agreed_version_also_for_one_who_waited() -> None:
+    for high, agreed in ((1, 1), (2, 2), (9, 2)):
+        desk = reception()
+        hello_v2(desk, high=high)
+        (answer,) = desk.admit(A)
+        assert isinstance(answer, Answer)
+        assert wire.unpack_open(answer.frame).version == agreed
+
+
+def test_versions_that_do_not_meet_are_refused_before_anything_else() -> None:
+    desk = reception()
+    assert codes(hello_v2(desk, low=3, high=4)) == [Refusal.WRONG_VERSION]
+    assert desk.admit(A) == []
+
+
+def test_a_frame_of_an_unknown_kind_is_answered_and_the_connection_lives() -> None:
+    desk = reception()
+    desk.admit(A)
+    hello_v2(desk)
+    answer, strange = say(desk, 99)
+    assert isinstance(answer, Answer)
+    assert wire.unpack_unsupported(answer.frame) == 99
+    assert strange == Strange(A, 99)
+    frame = wire.pack_batch(ME[1], 1, 1, [b"x"], 2)
+    assert desk.handle(wire.make_routing_id(*A, 1), [frame], 0.0) == [Deliver(A, [b"x"])]
+
+
+def test_known_kinds_that_a_dialler_does_not_send_and_other_versions_are_refused() -> None:
+    for kind, version in ((wire.OPEN, 2), (wire.ACK, 2), (99, 1), (wire.GOODBYE, 1)):
+        desk = reception()
+        desk.admit(A)
+        hello_v2(desk)
+        (code,) = codes(say(desk, kind, version=version))
+        assert code is (Refusal.BAD_FRAME if version == 2 else Refusal.WRONG_VERSION)
+    desk = reception()
+    desk.admit(A)
+    hello(desk, A, 1)
+    assert codes(say(desk, 99, version=1)) == [Refusal.BAD_FRAME]
+
+
+def test_a_goodbye_is_told_and_nothing_more_is_heard_on_that_connection() -> None:
+    desk = reception()
+    desk.admit(A)
+    hello_v2(desk)
+    assert say(desk, wire.GOODBYE, b"node stops") == [Parted(A, "node stops")]
+    assert batch(desk, A, 1, 1) == []
+    assert not desk.owes_acks
+
+
+def test_all_who_are_connected_are_told_a_goodbye() -> None:
+    desk = reception()
+    for uid in (A, C):
+        desk.admit(uid)
+    hello_v2(desk)
+    hello(desk, C, 1)
+    assert kinds(desk.farewell("node stops")) == [wire.GOODBYE, wire.REFUSED]
+    (answer,) = desk.expel(A, "expelled")
+    assert isinstance(answer, Answer)
+    assert wire.unpack_goodbye(answer.frame) == "expelled"
+    assert answer.frame[0] == 2
+
+
+def test_bare_frames_come_after_kinds_that_have_them_only() -> None:
+    desk = reception()
+    desk.admit(A)
+    hello_v2(desk)
+    frame = wire.pack_batch(ME[1], 1, 1, [b"x"], 2)
+    refused = desk.handle(wire.make_routing_id(*A, 1), [frame, b"more"], 0.0)
+    assert codes(refused) == [Refusal.BAD_FRAME]
+    assert codes(desk.handle(b"stranger", [], 0.0)) == [Refusal.BAD_FRAME]
+
+
+def test_a_piece_that_is_not_the_last_delivers_nothing_and_is_acknowledged() -> None:
+    desk = reception()
+    desk.admit(A)
+    hello_v2(desk)
+    routing_id = wire.make_routing_id(*A, 1)
+    for seq, offset, lengths in ((1, 0, (4000,)), (2, 2000, ())):
+        piece = Piece(1, offset, 2000, lengths)
+        frame = pack_piece(ME[1], 1, seq, piece, 2)
+        outcomes = desk.handle(routing_id, [frame, bytes(2000)], 0.0)
+        assert outcomes == ([] if seq == 1 else [Deliver(A, [bytes(4000)])])
+    (answer,) = desk.acknowledge()
+    assert isinstance(answer, Answer)
+    assert wire.unpack_header(answer.frame).seq == 2

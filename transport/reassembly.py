@@ -1,0 +1,122 @@
+"""The machine that puts large messages together again from their pieces.
+
+Pieces of one message come in order; those of different messages are mixed. What is bounded: how
+many messages are open at once, and the bytes that they will have altogether (what they *say* they
+will have counts from their first piece on). A message larger than that bound comes alone.
+
+Nothing is copied while pieces come: they are kept as they came, and joined when the last is there.
+
+Pure: pieces in, messages out. What breaks a rule is a `WireError`, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from noex.transport.codec_apart import Buffer
+from noex.transport.parcel import Parcel
+from noex.transport.wire import Message, Refusal, WireError
+from noex.transport.wire_bulk import LEAST_PIECE, Piece
+
+
+class _Partial:
+    """One message that is on its way."""
+
+    __slots__ = ("lengths", "room", "segments", "taken", "total")
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        self.lengths = lengths
+        self.total = sum(lengths)
+        self.taken = 0
+        self.segments: list[list[Buffer]] = [[]]
+        self.room = lengths[0]  # what the last of the segments still lacks
+
+    def check(self, rest: Sequence[Buffer]) -> None:
+        """Refuse frames that do not end where a segment or the piece ends."""
+        index, room = len(self.segments) - 1, self.room
+        for left, frame in zip(range(len(rest) - 1, -1, -1), rest, strict=True):
+            if not room:
+                index += 1
+                if index == len(self.lengths):
+                    raise _bad("a piece goes beyond the end of its message")
+                room = self.lengths[index]
+            if len(frame) > room or (len(frame) < room and left):
+                raise _bad("a frame of a piece does not end where its segment or the piece ends")
+            room -= len(frame)
+
+    def add(self, rest: Sequence[Buffer]) -> None:
+        """Take checked frames."""
+        for frame in rest:
+            if not self.room:
+                self.room = self.lengths[len(self.segments)]
+                self.segments.append([])
+            self.segments[-1].append(frame)
+            self.room -= len(frame)
+            self.taken += len(frame)
+
+    def message(self) -> Message:
+        """The whole."""
+        first, *buffers = [
+            chunks[0] if len(chunks) == 1 else b"".join(chunks) for chunks in self.segments
+        ]
+        return Parcel(first, buffers) if buffers else first
+
+
+class Reassembly:
+    """All messages of one peer that are on their way in pieces."""
+
+    __slots__ = ("_claimed", "_max_bytes", "_max_message", "_max_partials", "_partials")
+
+    def __init__(self, *, max_message: int, max_bytes: int, max_partials: int) -> None:
+        self._max_message = max_message
+        self._max_bytes, self._max_partials = max_bytes, max_partials
+        self._partials: dict[int, _Partial] = {}
+        self._claimed = 0
+
+    def __len__(self) -> int:
+        return len(self._partials)
+
+    @property
+    def claimed(self) -> int:
+        """How many bytes the open messages will have."""
+        return self._claimed
+
+    def take(self, piece: Piece, rest: Sequence[Buffer]) -> Message | None:
+        """One piece. The message, if it is the last."""
+        partial = self._partials.get(piece.number)
+        if piece.offset == 0:
+            if partial is not None:
+                raise _bad(f"large message {piece.number} begins again")
+            partial = _Partial(piece.lengths)
+            self._check_room(partial.total)
+        elif partial is None or piece.offset != partial.taken:
+            there = 0 if partial is None else partial.taken
+            raise _bad(f"a piece at {piece.offset} of {piece.number}, of which {there} are here")
+        taken = partial.taken + piece.size
+        if taken < partial.total and piece.size < LEAST_PIECE:
+            raise _bad(f"a piece of {piece.size} bytes, legal are {LEAST_PIECE} or more")
+        partial.check(rest)
+        partial.add(rest)
+        if piece.offset == 0:
+            self._partials[piece.number] = partial
+            self._claimed += partial.total
+        if taken < partial.total:
+            return None
+        del self._partials[piece.number]
+        self._claimed -= partial.total
+        return partial.message()
+
+    def _check_room(self, total: int) -> None:
+        if total > self._max_message:
+            raise _bad(f"a message of {total} bytes, max_message is {self._max_message}")
+        if len(self._partials) >= self._max_partials:
+            raise _bad(f"more than {self._max_partials} large messages at once")
+        if self._partials and self._claimed + total > self._max_bytes:
+            raise _bad(
+                f"large messages of {self._claimed + total} bytes at once, the window is "
+                f"{self._max_bytes}"
+            )
+
+
+def _bad(reason: str) -> WireError:
+    return WireError(Refusal.BAD_FRAME, reason)
