@@ -7,8 +7,7 @@ as ever, and one on another host is never found in it.
 
 1. `listen`: the directory is made (0700) or checked, a file that nobody listens at is removed, and
    the socket file is open to this user alone (0600).
-2. `Route`: where to dial now. A dial that follows soon after one to the socket file goes over TCP:
-   the first one was of no use.
+2. `find`: the endpoint of a member that listens here, for `noex.transport.route`.
 3. `leave` removes the file.
 
 Who can reach the socket file is a matter of file permissions. It never leaves the machine, so it
@@ -22,7 +21,6 @@ import re
 import socket
 import stat
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -36,9 +34,6 @@ LONGEST: Final = 107 if sys.platform.startswith("linux") else 103
 """Bytes that the path of a socket may have."""
 
 LONGEST_NAME: Final = 48
-RETRY_AFTER: Final = 5.0
-"""Seconds after a dial to the socket file in which another one goes over TCP."""
-
 _OPTION: Final = "ipc_dir"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.@:\-\[\]]")
 
@@ -145,30 +140,6 @@ def _clear(path: Path, folder: IpcFolder) -> None:
         raise PortInUseError(str(path))
     with suppress(FileNotFoundError):
         path.unlink()
-
-
-class Route:
-    """Where to dial one member: its socket file here, or `endpoint`."""
-
-    __slots__ = ("_clock", "_endpoint", "_folder", "_node_id", "_tried_at")
-
-    def __init__(
-        self, folder: IpcFolder, node_id: str, endpoint: str, clock: Callable[[], float]
-    ) -> None:
-        self._folder, self._node_id, self._endpoint = folder, node_id, endpoint
-        self._clock = clock
-        self._tried_at = -RETRY_AFTER
-
-    def __call__(self) -> str:
-        """The endpoint for the next dial."""
-        now = self._clock()
-        if now - self._tried_at >= RETRY_AFTER:
-            found = self._folder.find(self._node_id)
-            if found is not None:
-                self._tried_at = now
-                return found
-        self._tried_at = -RETRY_AFTER
-        return self._endpoint
 
 
 def check_ipc_dir(folder: Any) -> str | None:

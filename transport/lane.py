@@ -23,7 +23,8 @@ import zmq
 
 from noex.runtime.errors import MessageSerializationError, NodeStoppedError
 from noex.runtime.log import Throttle, get_logger
-from noex.transport.ipc import IpcFolder, Route
+from noex.transport.control_names import Names
+from noex.transport.ipc import IpcFolder
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import Outbound, Uid, Weight
 from noex.transport.outlet import GOODBYE_LINGER, Outlet
@@ -37,6 +38,7 @@ from noex.transport.reception import (
     Rejected,
     Strange,
 )
+from noex.transport.route import Route
 from noex.transport.sockets import bind, make_context, make_dealer, make_router, resolve_host, watch
 from noex.transport.streams import Sendable
 from noex.transport.wire import Message
@@ -90,7 +92,7 @@ class UserLane:
         self._secure = secure
         self._receive = receive or read
         self._holds = holds
-        self._ipc = ipc
+        self._ipc, self._names = ipc, Names()
         self._given_context = context
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,7 +163,8 @@ class UserLane:
             numbers=self._numbers,
             jitter=random.random,
         )
-        route = Route(self._ipc, uid[0], endpoint, self._loop.time) if self._ipc else endpoint
+        clock = self._loop.time
+        route = Route(uid[0], endpoint, names=self._names, folder=self._ipc, clock=clock)
         self._outlets[uid] = Outlet(
             session,
             route,

@@ -42,7 +42,8 @@ GOODBYE_LINGER: Final = 50
 class Outlet:
     """Sends to one life of a peer. Owned by a lane, which calls `flush` and `close`.
 
-    `make_dealer(routing_id)` gives an unconnected socket. `tell` gets the session's troubles;
+    `route()` says what to dial, or None while that is not known. `make_dealer(routing_id)` gives an
+    unconnected socket. `tell` gets the session's troubles;
     `progressed` is called when the peer has answered something.
     """
 
@@ -53,10 +54,10 @@ class Outlet:
         "_loop",
         "_make_dealer",
         "_progressed",
+        "_route",
         "_socket",
         "_tell",
         "_timer",
-        "endpoint",
         "is_dirty",
         "offer",
         "session",
@@ -65,14 +66,14 @@ class Outlet:
     def __init__(
         self,
         session: Outbound,
-        endpoint: str | Callable[[], str],
+        route: Callable[[], str | None],
         *,
         loop: asyncio.AbstractEventLoop,
         make_dealer: Callable[[bytes], zmq.Socket[bytes]],
         tell: Callable[[Uid, str, Weight], None],
         progressed: Callable[[], None],
     ) -> None:
-        self.session, self.endpoint = session, endpoint
+        self.session, self._route = session, route
         self.is_dirty = False
         self.offer = session.offer
         self._loop, self._make_dealer = loop, make_dealer
@@ -163,7 +164,10 @@ class Outlet:
 
     def _dial(self, connection: int) -> None:
         self._hang_up()
-        endpoint = self.endpoint if isinstance(self.endpoint, str) else self.endpoint()
+        endpoint = self._route()
+        if endpoint is None:
+            self._perform(self.session.lost(self._loop.time()))
+            return
         try:
             self._socket = self._make_dealer(make_routing_id(*self.session.me, connection))
             self._socket.connect(endpoint)

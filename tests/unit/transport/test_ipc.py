@@ -15,9 +15,7 @@ import zmq
 from noex.runtime.errors import InvalidOptionError, PortInUseError
 from noex.transport.ipc import (
     LONGEST,
-    RETRY_AFTER,
     IpcFolder,
-    Route,
     check_ipc_dir,
     file_name,
     somebody_listens,
@@ -27,7 +25,6 @@ if not zmq.has("ipc"):
     pytest.skip("libzmq has no ipc:// here", allow_module_level=True)
 
 A = "a@127.0.0.1:4369"
-TCP = "tcp://127.0.0.1:5000"
 
 
 @pytest.fixture
@@ -132,22 +129,6 @@ def test_every_node_id_gives_a_short_name_of_its_own(node_id: str) -> None:
     assert len(file_name(node_id)) <= 53
     assert "/" not in file_name(node_id)
     assert file_name(node_id) != file_name(node_id + "0")
-
-
-def test_a_dial_soon_after_one_to_the_socket_goes_over_tcp(
-    folder: Path, router: zmq.Socket[bytes]
-) -> None:
-    now = 100.0
-    ipc = IpcFolder(str(folder))
-    route = Route(ipc, A, TCP, lambda: now)
-    assert route() == TCP
-    ipc.listen(router, A)
-    local = f"ipc://{ipc.path_of(A)}"
-    assert route() == local
-    now += RETRY_AFTER / 2
-    assert [route(), route()] == [TCP, local]
-    now += RETRY_AFTER
-    assert [route(), route()] == [local, TCP]
 
 
 @pytest.mark.parametrize("wrong", (3, "", b"/run", "a\0b"))
