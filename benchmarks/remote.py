@@ -127,8 +127,9 @@ def report(comparison: Comparison, markdown: bool) -> str:
     render = tables.as_markdown if markdown else tables.as_text
     table, names = comparison.table(), list(comparison.about)
     parts = [render(lines) for lines in remote_tables.all_tables(table, comparison.rows, names)]
+    parts.append(remote_tables.against_raw(table))
     parts += [f"{name}: {text}." for name, text in comparison.failures.items()]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def header(comparison: Comparison) -> str:

@@ -64,6 +64,15 @@ def cpu_table(table: Table, rows: Iterable[Row], names: list[str]) -> Lines:
     return lines
 
 
+def against_raw(table: Table) -> str:
+    """What was wanted as a multiple, as one."""
+    cells = table.get("sequential", {})
+    ours, raw = (cells.get(name, {}).get("p50") for name in (US, "raw"))
+    if not ours or not raw:
+        return ""
+    return f"A sequential call takes {ours / raw:.2f} times the round trip of blocking pyzmq."
+
+
 def all_tables(table: Table, rows: Iterable[Row], names: list[str]) -> list[Lines]:
     """Every table of which there is something."""
     rows = list(rows)
