@@ -114,8 +114,8 @@ class Place:
     def open_rows(self) -> int:
         return sum(peer.open_rows for peer in self.operations.peers.values())
 
-    def _post(self, uid: Uid, data: Any, *, signal: bool = False) -> bool:
-        return self.lane.send(uid, data, signal=signal)
+    def _post(self, uid: Uid, data: Any, **options: Any) -> bool:
+        return self.lane.send(uid, data, **options)
 
     async def settle_one(self, *, trap: bool = True) -> Citizen:
         """A new process here."""
