@@ -226,6 +226,17 @@ class Ref(Generic[G_co]):
         await self.kernel.turns.give_way()
         return await self.kernel.is_alive(self, timeout)
 
+    async def resolve(self, *, timeout: float | None = 5.0) -> Ref[G_co] | None:
+        """Whom a name leads to now, on any node: the ref of that process, or None.
+
+        Of a ref that is no name: itself while it lives. Raises `CallTimeoutError`, and
+        `NodeNotReachableError` when its node is lost.
+        """
+        try:
+            return (await self.info(timeout=timeout)).ref
+        except NoProcessError:
+            return None
+
     # ------------------------------------------------------------------ looking inside
 
     async def info(self, *, timeout: float | None = 5.0) -> ProcessInfo:

@@ -138,6 +138,7 @@ class BlockingRef(Face[Ref[G_co]], Generic[G_co]):
 
     wait = blocked(Ref.wait)
     is_alive = blocked(Ref.is_alive)
+    resolve = blocked(Ref.resolve)
     info = blocked(Ref.info)
     statistics = blocked(Ref.statistics)
     get_state = blocked(Ref.get_state)

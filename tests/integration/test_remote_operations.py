@@ -156,6 +156,8 @@ async def test_a_call_to_the_dead_and_to_the_unknown(two: Pair) -> None:
     with pytest.raises(NodeNotReachableError) as unreachable:
         await lost.call("x")
     assert unreachable.value.node_id == NOWHERE
+    with pytest.raises(NodeNotReachableError):
+        await lost.resolve()
     assert lost.cast("x") is False and lost.send("x") is False
     assert await lost.is_alive() is False
 
@@ -402,15 +404,14 @@ async def test_a_name_on_the_other_node_is_an_address(two: Pair) -> None:
     with pytest.raises(NoProcessError):
         await name.call("x")
     assert two.near.whereis("named") is None
-    assert await name.is_alive() is False
+    assert await name.is_alive() is False and await name.resolve() is None
     with pytest.raises(NoProcessError):
         await name.stop()
     first = await two.near.options(name="named").spawn("server", 1, on=two.far)
     assert await name.call("state") == ((1,), {})
     assert name.cast("by name") and name.send("too")
     assert await first.call("heard") == [("cast", "by name"), ("info", "too")]
-    info = await name.info()
-    assert (info.ref, info.name) == (first, "named")
+    assert await name.resolve() == first == await first.resolve()
     end = two.near.monitor(name)
     await name.stop("shutdown")
     assert await end.wait(5.0) == "shutdown"

@@ -142,6 +142,7 @@ def test_a_ref_tells_what_its_plain_ref_tells() -> None:
         assert counter.is_local and not counter.is_name and node.ref("counter").is_name
         assert counter == plain and hash(counter) == hash(plain)
         assert node.whereis("counter") == counter and node.whereis("nobody") is None
+        assert node.ref("counter").resolve() == counter and node.ref("nobody").resolve() is None
         assert repr(plain) in repr(counter)
 
 
