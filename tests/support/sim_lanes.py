@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from noex.transport.codec import Codec
 from noex.transport.lane import UserLane
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.simulated import SimulatedNetwork
 
 Uid = tuple[str, int]
+Key = tuple[Uid, Uid, int]  # from, to, stream
+Message = tuple[int, int, bool, bytes]  # serial, stream, whether it asks for an answer, payload
+CODEC = Codec()
 TIGHT = LaneSettings(
     max_message=100_000,
     window_bytes=4000,
@@ -28,7 +34,20 @@ TIGHT = LaneSettings(
     hello_timeout=8.0,
     open_timeout=10.0,
 )
-LARGEST = 300
+BULK = replace(
+    TIGHT,
+    max_message=1_000_000,
+    window_bytes=300_000,
+    max_batch=20_000,
+    piece_size=16_384,
+    max_partials=3,
+    max_in_flight=12,
+    ack_bytes=40_000,
+)
+"""Room for pieces, and for binaries that lie beside their message (from 64 KiB on)."""
+
+SMALL = (0, 20, 299)
+LARGE = (0, 20, 299, 5_000, 30_000, 70_000, 150_000)
 SETTLING = 120.0  # virtual seconds after which everything must be well again
 
 
@@ -46,7 +65,7 @@ class Party:
             incarnation=1,
             host=self.host,
             port=1,
-            settings=house.settings,
+            settings=house.settings_of(number),
             context=house.network.context(self.host),
             on_messages=self._take,
             on_trouble=lambda uid, text: self.troubles.append((uid, text)),
@@ -79,13 +98,16 @@ class Party:
 
     def _check(self, uid: Uid, messages: list[Any]) -> None:
         assert uid in self.admitted, f"{self.uid} got something of {uid}, which is not admitted"
-        got = self.house.arrived.setdefault((uid, self.uid), [])
-        sent = self.house.accepted.get((uid, self.uid), [])
         for message in messages:
-            assert len(got) < len(sent), f"more has arrived than was sent: {bytes(message)!r}"
-            assert bytes(message) == sent[len(got)], f"{bytes(message)!r} is not {sent[len(got)]!r}"
-            got.append(bytes(message))
-            if message[:1] == b"?":
+            found = CODEC.decode(message)
+            serial, stream, asks, _ = found
+            key = (uid, self.uid, stream)
+            got = self.house.arrived.setdefault(key, [])
+            sent = self.house.accepted.get(key, [])
+            assert len(got) < len(sent), f"more has arrived than was sent: {serial} {key}"
+            assert found == sent[len(got)], f"{serial} is not {sent[len(got)][0]}, {key}"
+            got.append(found)
+            if asks:
                 self.house.reply(self, uid)
 
 
@@ -93,16 +115,26 @@ class House:
     """`parties` lanes on one network."""
 
     def __init__(
-        self, parties: int, *, seed: int = 0, settings: LaneSettings = TIGHT, **network: Any
+        self,
+        parties: int,
+        *,
+        seed: int = 0,
+        settings: LaneSettings | Sequence[LaneSettings] = TIGHT,
+        **network: Any,
     ) -> None:
         random.seed(seed)  # the lanes take their jitter from there
-        self.settings = settings
+        self._settings = settings
         self.network = SimulatedNetwork(seed, **network)
-        self.accepted: dict[tuple[Uid, Uid], list[bytes]] = {}
-        self.arrived: dict[tuple[Uid, Uid], list[bytes]] = {}
+        self.accepted: dict[Key, list[Message]] = {}
+        self.arrived: dict[Key, list[Message]] = {}
         self.errors: list[AssertionError] = []
         self._serial = 0
         self.parties = [Party(self, number) for number in range(parties)]
+
+    def settings_of(self, number: int) -> LaneSettings:
+        """Those of one party."""
+        settings = self._settings
+        return settings if isinstance(settings, LaneSettings) else settings[number]
 
     async def start(self, *, acquainted: bool = True) -> None:
         for party in self.parties:
@@ -122,20 +154,29 @@ class House:
         for a, b in self.pairs():
             a.admit(b)
 
-    def send(self, a: Party, b: Party, size: int = 0, *, asks: bool = False) -> bool:
+    def send(
+        self, a: Party, b: Party, size: int = 0, *, stream: int = 0, asks: bool = False
+    ) -> bool:
         """False: not accepted. With `asks` there will be an answer to it, in the same turn."""
-        return self._send(a, b.uid, b"?" if asks else b".", size)
+        return self._send(a, b.uid, size, stream, asks)
 
     def reply(self, a: Party, uid: Uid) -> None:
-        self._send(a, uid, b".", 0)
+        self._send(a, uid, 0, 9, False)
 
-    def _send(self, a: Party, uid: Uid, kind: bytes, size: int) -> bool:
+    def _send(self, a: Party, uid: Uid, size: int, stream: int, asks: bool) -> bool:
         self._serial += 1
-        data = kind + b"%d:" % self._serial + b"x" * (size % LARGEST)
-        if not a.lane.send(uid, data):
+        payload = bytes((self._serial % 251,)) * size
+        message = (self._serial, stream, asks, payload)
+        data = CODEC.encode(message, apart=True)
+        if not a.lane.send(uid, data, sender=stream):
             return False
-        self.accepted.setdefault((a.uid, uid), []).append(data)
+        self.accepted.setdefault((a.uid, uid, stream), []).append(message)
         return True
+
+    def delivered(self, a: Party, b: Party) -> int:
+        """How many messages of one have arrived at the other, in their present lives."""
+        keys = [key for key in self.arrived if key[:2] == (a.uid, b.uid)]
+        return sum(len(self.arrived[key]) for key in keys)
 
     def end_life(self, party: Party) -> None:
         """The others have removed it, and it goes on as another life."""
@@ -174,12 +215,16 @@ class House:
         """Nothing grows beyond its bound."""
         for error in self.errors:
             raise error
-        window = self.settings.window_bytes
+        most = 0
         for party in self.parties:
+            settings = party.lane.settings
+            largest = min(settings.max_message, settings.window_bytes)
+            most = max(most, settings.window_bytes)
             for uid in party.admitted:
-                assert party.lane.queued(uid) <= window + LARGEST
+                assert party.lane.queued(uid) <= settings.window_bytes + largest
+        # of a connection that is over a part may be under way for a while
         under_way = self.network.statistics.bytes_under_way
-        assert under_way <= len(self.network.connections) * 3 * window + 20_000, under_way
+        assert under_way <= len(self.pairs()) * 3 * most + 20_000, under_way
 
     def is_done(self) -> bool:
         return not any(p.lane.queued(uid) for p in self.parties for uid in p.admitted)
@@ -189,9 +234,10 @@ class House:
         self.check_bounds()
         for a, b in self.pairs():
             if b.uid in a.admitted and a.uid in b.admitted:
-                sent = self.accepted.get((a.uid, b.uid), [])
-                got = self.arrived.get((a.uid, b.uid), [])
-                assert got == sent, f"{len(got)} of {len(sent)} from {a.uid} to {b.uid}"
+                for key, sent in self.accepted.items():
+                    if key[:2] == (a.uid, b.uid):
+                        got = self.arrived.get(key, [])
+                        assert got == sent, f"{len(got)} of {len(sent)}, {key}"
         troubles = [text for party in self.parties for _, text in party.troubles]
         broken = [t for t in troubles if "cannot go on" in t or "unusable" in t]
         assert not broken, broken
