@@ -69,9 +69,15 @@ def open_router(context: zmq.Context[Socket], settings: ControlSettings) -> Sock
 
 
 def open_publisher(context: zmq.Context[Socket], settings: ControlSettings) -> Socket:
-    """The PUB that carries our pulses. Few wait for a slow subscriber: old pulses are worthless."""
-    publisher = _open(context, zmq.PUB, settings)
+    """The PUB that carries our pulses. Few wait for a slow subscriber: old pulses are worthless.
+
+    An XPUB, which tells of each new subscription: libzmq keeps any number of them, at 100 bytes
+    and more, so whoever asks for anything but pulses is hung up on. It takes few at a time (it does
+    not return to us as long as more of them come).
+    """
+    publisher = _open(context, zmq.XPUB, settings)
     publisher.setsockopt(zmq.SNDHWM, 100)
+    publisher.setsockopt(zmq.RCVHWM, 4)
     publisher.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
     return publisher
 

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -32,7 +32,8 @@ from noex.transport.control_mail import ControlMail, Outgoing
 from noex.transport.control_names import Names
 from noex.transport.control_subscriptions import Subscriptions
 from noex.transport.curve import CONTROL_NAME, Arrival, Curve
-from noex.transport.pulse import decode_pulse, encode_pulse
+from noex.transport.hangup import hang_up
+from noex.transport.pulse import MAGIC, BadPulseError, decode_pulse, encode_pulse
 
 _log = logging.getLogger("noex.transport.control")
 _DRAIN = 256
@@ -169,6 +170,7 @@ class ControlThread:
         )
         self._hub.watch(self._mail.wake_reader.fileno(), self._read_mail)
         self._hub.watch(sockets.fd_of(self._router), self._drain_router)
+        self._hub.watch(sockets.fd_of(self._publisher), self._drain_publisher)
         self._seams = LinkSeams(
             context=context,
             settings=self._settings,
@@ -251,6 +253,20 @@ class ControlThread:
         assert self._publisher is not None
         self._publisher.send(pulse, zmq.NOBLOCK)
         self._pulses_sent += 1
+
+    def _drain_publisher(self) -> bool:
+        """Who subscribes? To pulses, if it is a node."""
+        assert self._publisher is not None
+        for _ in range(_DRAIN):
+            try:
+                frame: Any = self._publisher.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return False
+            said = frame.bytes
+            if said[:1] == b"\x01" and said[1:] != MAGIC:
+                hang_up(frame, self._publisher)
+                self._refuse("subscription", BadPulseError(f"a subscription to {said[1:20]!r}"))
+        return True
 
     def _receive_pulse(self, parts: list[bytes], publisher: str | None) -> None:
         try:

@@ -172,6 +172,31 @@ def test_pulses_that_are_not_ours_are_refused_with_one_line(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+@pytest.mark.parametrize("topic", [b"", b"x" * 100, MAGIC + b"a"])
+def test_whoever_subscribes_to_anything_but_pulses_is_hung_up_on(
+    topic: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with Rig("a") as a, Rig("b") as b:
+            a.lane.subscribe(b.pub_endpoint)
+            await a.link(b.endpoint)
+            with a_stranger() as context:
+                subscriber = context.socket(zmq.SUB)
+                subscriber.setsockopt(zmq.RECONNECT_IVL, -1)
+                watch = subscriber.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+                subscriber.connect(b.pub_endpoint)
+                subscriber.subscribe(topic)
+                await b.until(lambda: watch.poll(0), "it was thrown out")
+                subscriber.disable_monitor()
+                watch.close(0)
+            await works(a, b)
+
+    with caplog.at_level(logging.DEBUG, "noex"):
+        asyncio.run(main())
+    assert "control_subscription_refused" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_a_message_beyond_the_limit_costs_the_sender_its_connection() -> None:
     async def main() -> None:
         async with Rig("a") as a, Rig("b") as b:

@@ -222,15 +222,17 @@ def flood(dealer: zmq.Socket[bytes], target: Target, *frames: bytes) -> int:
     return count
 
 
-def torrent(port: int, target: Target, *frames: bytes) -> int:
+def torrent(port: int, target: Target, *frames: bytes, many: int = 2000) -> int:
     """Send these as fast as TCP takes them, which is millions a second, and read nothing."""
-    many = 2000
     data = b"".join(b"\x00" + bytes((len(frame),)) + frame for frame in frames) * many
     sent = 0
-    with shaken_hands(port, b"DEALER") as connection:
-        for _ in target.until():
-            with contextlib.suppress(TimeoutError):
-                sent += connection.send(data)
+    kind = b"SUB" if port == target.pub else b"DEALER"
+    end = time.monotonic() + target.seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), shaken_hands(port, kind) as connection:
+            while time.monotonic() < end:  # until it is hung up on
+                with contextlib.suppress(TimeoutError):
+                    sent += connection.send(data)
     return sent * many * len(frames) // len(data)
 
 
@@ -357,7 +359,8 @@ def subscriptions_without_end(target: Target) -> int:
                 topic = struct.pack(">I", count * 100 + number)[::-1] + bytes(20)
                 with contextlib.suppress(zmq.Again):
                     many.send(b"\x01" + topic, zmq.NOBLOCK)
-    return count * 100
+    topics = [b"\x01" + random.randbytes(6) for _ in range(20_000)]
+    return count * 100 + torrent(target.pub, target, *topics, many=1)
 
 
 def a_torrent_that_breaks_off(target: Target) -> int:
