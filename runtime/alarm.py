@@ -28,7 +28,7 @@ class Alarm:
     def after(self, delay: float, callback: Callable[[], object]) -> Deadline:
         """Call `callback` in `delay` seconds, on the loop."""
         when = self._loop.time() + delay
-        entry = self._deadlines.after(delay, when, callback)
+        entry = self._deadlines.add(when, callback)
         if when < self._armed_for:
             self._arm(when)
         return entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from noex.runtime.awaitables import is_awaitable
@@ -110,9 +111,9 @@ class Caller:
 
 
 class LocalCaller(Caller):
-    """A caller on this node: a future on its loop, with an optional deadline."""
+    """A caller on this node: a future on its loop, with an optional timeout."""
 
-    __slots__ = ("deadline", "future", "ident", "target", "timeout")
+    __slots__ = ("deadline", "future", "ident", "target", "timeout", "until")
 
     def __init__(
         self, future: asyncio.Future[Any], target: Ref[Any], timeout: float | None = None
@@ -122,7 +123,8 @@ class LocalCaller(Caller):
         self.future = future
         self.target = target
         self.timeout = timeout
-        self.deadline: Deadline | None = None
+        self.until = inf  # the time of the loop at which it gives up
+        self.deadline: Deadline | None = None  # of its own, seldom (`noex.runtime.patience`)
         self.ident = 0  # of the call on the wire, until its outcome has come
 
     @property
@@ -134,7 +136,7 @@ class LocalCaller(Caller):
         """Also when the deadline has passed while the loop was too busy to say so."""
         if self.expired:
             return True
-        if self.deadline is not None and self.deadline.when <= self.future.get_loop().time():
+        if self.until <= self.future.get_loop().time():
             self.expire()
             return True
         return False

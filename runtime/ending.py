@@ -39,6 +39,7 @@ async def shutdown(kernel: Kernel, reason: Any, timeout: float) -> None:
     if kernel.threads is not None:
         await kernel.threads.close(kernel.kill_grace)
     kernel.alarm.close()
+    kernel.patience.close()
 
 
 async def _end(kernel: Kernel, process: Process, reason: Any, end: float) -> None:

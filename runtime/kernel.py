@@ -32,6 +32,7 @@ from noex.runtime.holdings import Holdings
 from noex.runtime.log import get_logger
 from noex.runtime.monitors import Monitor
 from noex.runtime.node_watchers import NodeWatchers
+from noex.runtime.patience import Patience
 from noex.runtime.reasons import NOCONNECTION, NOPROC, is_same, says
 from noex.runtime.ref import Ref
 from noex.runtime.reports import report_dead_letter
@@ -94,6 +95,7 @@ class Kernel:
         self.workers = Workers(self.loop)
         self.turns = turns_of(self.loop, self.clock.spent)
         self.alarm = Alarm(self.loop)
+        self.patience = Patience(self.loop)
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.spare_mailboxes: list[deque[states.Item]] = []
@@ -162,13 +164,13 @@ class Kernel:
 
     def call(self, ref: Ref[Any], message: Any, timeout: float | None) -> Coroutine[Any, Any, Any]:
         """The long way of a call: through the mailbox, or to another node."""
-        self.check_usable()
-        if self.is_own(ref):
+        if self.guarded or self.closed is not None:
+            self.check_usable()
+        if ref.node_id == self.node_id and self.is_own(ref):
             return self._call_here(ref, message, timeout)
         if self.remote is None:
             raise NodeNotReachableError(ref.node_id)
-        caller = LocalCaller(self.loop.create_future(), ref, timeout)
-        return outcome_from_elsewhere(self, self.remote.call, ref, message, caller)
+        return outcome_from_elsewhere(self, self.remote.call, ref, message, timeout)
 
     async def _call_here(self, ref: Ref[Any], message: Any, timeout: float | None) -> Any:
         process = self.find(ref)

@@ -167,10 +167,14 @@ class Ref(Generic[G_co]):
         Returns False when it is known already that it will not arrive. Never raises because of
         the target; only a message that cannot travel raises `MessageSerializationError`.
         """
-        process = self.process
-        if process is None or self.kernel.guarded:
-            return self.kernel.cast(self, message)
-        return process.deliver((CAST, message, None))
+        process, kernel = self.process, self.kernel
+        if kernel.guarded:
+            return kernel.cast(self, message)
+        if process is not None:
+            return process.deliver((CAST, message, None))
+        if kernel.remote is not None and self.node_id != kernel.node_id:
+            return kernel.remote.cast(self, message)
+        return kernel.cast(self, message)
 
     def send(self, message: Any) -> bool:
         """Send `message` to `handle_info`; like `cast` otherwise."""

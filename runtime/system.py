@@ -44,12 +44,11 @@ async def ask(
 ) -> Any:
     """Send a system message to a process, here or elsewhere, and wait for the answer."""
     kernel.check_usable()
-    caller = LocalCaller(kernel.loop.create_future(), ref, timeout)
     if not kernel.is_own(ref):
         if kernel.remote is None:
             raise NodeNotReachableError(ref.node_id)
         send = kernel.remote.ask
-        return await outcome_from_elsewhere(kernel, send, ref, (operation, *args), caller)
+        return await outcome_from_elsewhere(kernel, send, ref, (operation, *args), timeout)
     process = kernel.find(ref)
     if process is None or not process.is_alive():
         await kernel.turns.give_way()
@@ -59,6 +58,7 @@ async def ask(
         kernel.refuse_cycle(handler, process)
         if kernel.copier is not None:
             args = kernel.copier(args)
+    caller = LocalCaller(kernel.loop.create_future(), ref, timeout)
     accept(process, operation, args, caller)
     if caller.future.done():
         await asyncio.sleep(0)  # who does nothing but ask gives way to the loop

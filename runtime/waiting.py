@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from noex.runtime.calls import LocalCaller
 from noex.runtime.current import handler_process
 
 if TYPE_CHECKING:
-    from noex.runtime.calls import LocalCaller
+    import asyncio
+
     from noex.runtime.kernel import Kernel
     from noex.runtime.process import Process
     from noex.runtime.ref import Ref
@@ -45,7 +47,7 @@ async def _seen(kernel: Kernel, handler: Process, caller: LocalCaller) -> Any:
 
 async def _outcome(kernel: Kernel, caller: LocalCaller) -> Any:
     if caller.timeout is not None and not caller.future.done():
-        caller.deadline = kernel.alarm.after(caller.timeout, caller.expire)
+        kernel.patience.bound(caller, caller.timeout)
     try:
         return await caller.future
     finally:
@@ -53,20 +55,22 @@ async def _outcome(kernel: Kernel, caller: LocalCaller) -> Any:
 
 
 async def outcome_from_elsewhere(
-    kernel: Kernel, send: Send, ref: Ref[Any], message: Any, caller: LocalCaller
+    kernel: Kernel, send: Send, ref: Ref[Any], message: Any, timeout: float | None
 ) -> Any:
     """Send a call by way of `send`, which is one of `Remote`, and wait for its outcome."""
+    future: asyncio.Future[Any] = kernel.loop.create_future()
+    caller = LocalCaller(future, ref, timeout)
     send(ref, message, caller)
-    future, timeout = caller.future, caller.timeout
     try:
         if future.done():
             await kernel.turns.give_way()
         elif timeout is not None:
-            caller.deadline = kernel.alarm.after(timeout, caller.expire)
+            kernel.patience.bound(caller, timeout)
         return await future
     finally:
-        if caller.deadline is not None:
-            caller.deadline.cancel()
-        if caller.ident and kernel.remote is not None:  # no reply has come
+        if caller.ident or not caller.is_answered:  # no reply has come
             caller.give_up()
-            kernel.remote.cancel_call(ref, caller)
+            if kernel.remote is not None:
+                kernel.remote.cancel_call(ref, caller)
+        elif caller.deadline is not None:
+            caller.deadline.cancel()

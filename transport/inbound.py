@@ -24,7 +24,13 @@ from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.typed import MethodCall
 from noex.transport import ops
-from noex.transport.ops import Op, UnsupportedOperationError
+from noex.transport.ops import (
+    HEAD_SIZE,
+    Op,
+    UnsupportedOperationError,
+    target_of,
+    unpack_head,
+)
 from noex.transport.parcel import Parcel
 from noex.transport.peers import Peer, Uid
 from noex.transport.remote import RemoteCaller, RemoteOperations
@@ -60,6 +66,13 @@ class Inbound:
         self._kernel = operations.kernel
         self._decode = operations.codec.decode
         self._throttle = Throttle()
+        self._quick: dict[int, Callable[[Peer, bytes], bool]] = {
+            ops.CALL: self._quick_call,
+            ops.CALL | ops.NAMED: self._quick_call,
+            ops.REPLY: self._quick_reply,
+            ops.CAST: self._quick_cast,
+            ops.CAST | ops.NAMED: self._quick_cast,
+        }
         self._handlers: dict[int, Callable[[Peer, Op], None]] = {
             ops.CALL: self._call,
             ops.REPLY: self._reply,
@@ -83,11 +96,17 @@ class Inbound:
 
     def receive(self, uid: Uid, messages: Iterable[bytes | memoryview | Parcel]) -> None:
         """Carry out the operations of one batch, in order."""
+        peer = self._operations.peers.get(uid[0])
+        if peer is None or peer.uid != uid:
+            return
         for data in messages:
-            peer = self._operations.peers.get(uid[0])
-            if peer is None or peer.uid != uid:
+            if peer.is_lost:
                 return  # its life has ended meanwhile: nothing more of it is delivered
             try:
+                if type(data) is bytes and len(data) > HEAD_SIZE:
+                    handle = self._quick.get(data[0])
+                    if handle is not None and handle(peer, data):
+                        continue
                 op = ops.unpack_op(data)
                 self._handlers.get(op.kind, self._unknown)(peer, op)
             except Exception as error:  # of one message; the others go on
@@ -111,6 +130,54 @@ class Inbound:
         if op.name is not None:
             return self._kernel.named_ref(op.name)
         return self._kernel.ref_for(self._kernel.node_id, self._kernel.incarnation, op.target)
+
+    # ------------------------------------------------------------------ in few steps
+
+    def _addressee(self, data: bytes) -> tuple[Process | None, bytes]:
+        """The process to which an operation goes, and its body."""
+        if data[0] & ops.NAMED:
+            name, body = ops.split_name(data)
+            return self._kernel.names.get(name), body
+        return self._kernel.processes.get(target_of(data)[0]), data[HEAD_SIZE:]
+
+    def _quick_call(self, peer: Peer, data: bytes) -> bool:
+        """Each of these returns False for what the long way has to tell apart."""
+        process, body = self._addressee(data)
+        if process is None or process.status >= states.CLOSED:
+            return False
+        try:
+            message = self._decode(body)
+        except NoexError:
+            return False
+        if type(message) is MethodCall:
+            return False
+        _, _, ident, extra = unpack_head(data)
+        caller = RemoteCaller(self._operations, peer, ident, extra)
+        caller.server = process.ref.serial
+        if not process.deliver((states.CALL, message, caller)):
+            caller.fail(NoProcessError(process.ref))
+        return True
+
+    def _quick_reply(self, peer: Peer, data: bytes) -> bool:
+        caller = peer.calls.get(unpack_head(data)[2])
+        if caller is not None:
+            try:
+                value = self._decode(data[HEAD_SIZE:])
+            except NoexError:
+                return False
+            del peer.calls[caller.ident]
+            caller.resolve(value)
+        return True
+
+    def _quick_cast(self, peer: Peer, data: bytes) -> bool:
+        process, body = self._addressee(data)
+        if process is None:
+            return False
+        message = self._decode(body)
+        if type(message) is MethodCall:
+            return False
+        process.deliver((states.CAST, message, None))
+        return True
 
     # ------------------------------------------------------------------ other versions
 

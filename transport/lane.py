@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import zmq
 
@@ -48,9 +48,30 @@ OnTrouble = Callable[[Uid, str], None]
 
 _SLICE_BATCHES: Final = 64
 _SLICE_BYTES: Final = 1024 * 1024
+_SLICE_TIME: Final = 0.002  # seconds
 _FAREWELL: Final = 0.02
 _HOLD_PAUSE: Final = 0.01  # seconds between two looks at `holds`
 _NOBLOCK: Final = int(zmq.NOBLOCK)
+
+
+class Consumers(Protocol):
+    """What handles the messages that come in, the run queue of a kernel."""
+
+    def hold(self) -> bool:
+        """Begin nothing until `release`. False: it has begun, and goes on by itself."""
+        ...
+
+    def release(self) -> None:
+        """Handle what has come since `hold`."""
+        ...
+
+
+class _Nobody:
+    def hold(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
 
 
 class UserLane:
@@ -64,7 +85,8 @@ class UserLane:
     security options on each socket before it binds (`peer` is None) or dials that node.
     `receive(socket)`: reads one ZeroMQ message of the listening socket without waiting (see
     `noex.transport.receiving`); None for one that is dropped, because its sender is not who it
-    says. `holds()`: while it is true, nothing is read; it is asked before each read.
+    says. `holds()`: while it is true, nothing is read; it is asked before each read. `consumers`:
+    who handles what `on_messages` delivers, if that can be done at once (`Consumers`).
     """
 
     def __init__(
@@ -83,6 +105,7 @@ class UserLane:
         receive: Callable[[zmq.Socket[bytes]], list[Any] | None] | None = None,
         holds: Callable[[], bool] | None = None,
         ipc: IpcFolder | None = None,
+        consumers: Consumers | None = None,
     ) -> None:
         self.node_id, self.incarnation = node_id, incarnation
         self.host, self.port, self.cluster = host, port, cluster
@@ -93,6 +116,8 @@ class UserLane:
         self._receive = receive or read
         self._holds = holds
         self._ipc, self._names = ipc, Names()
+        self._consumers = consumers or _Nobody()
+        self._is_draining = False
         self._given_context = context
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -208,7 +233,7 @@ class UserLane:
         if not outlet.is_dirty:
             outlet.is_dirty = True
             self._dirty.append(outlet)
-            if self._flush_handle is None and self._loop is not None:
+            if self._flush_handle is None and not self._is_draining and self._loop is not None:
                 self._flush_handle = self._loop.call_soon(self._flush)
         return True
 
@@ -311,12 +336,31 @@ class UserLane:
         return dealer
 
     def _flush(self) -> None:
-        self._flush_handle = None
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
         dirty, self._dirty = self._dirty, []
         for outlet in dirty:
             outlet.flush()
 
     def _drain(self) -> None:
+        """Take what has come in, have it handled, and send what is answered: all at once.
+
+        Each trip through the loop that is saved here counts in every call between nodes.
+        """
+        is_held, self._is_draining = self._consumers.hold(), True
+        try:
+            self._take_in()
+        finally:
+            try:
+                if is_held:
+                    self._consumers.release()
+            finally:
+                self._is_draining = False
+                if self._dirty:
+                    self._flush()
+
+    def _take_in(self) -> None:
         """Take what has come in, up to a bound; go on in the next tick if there may be more."""
         router, loop = self._router, self._loop
         if router is None or loop is None:
@@ -324,7 +368,7 @@ class UserLane:
         if self._holds is not None and self._holds():
             self._look_again()
             return
-        size = 0
+        size, end = 0, loop.time() + _SLICE_TIME
         for _ in range(_SLICE_BATCHES):
             try:
                 parts = self._receive(router)
@@ -335,9 +379,10 @@ class UserLane:
                 return
             if parts is None:
                 continue
-            self._perform(self._reception.handle(parts[0], parts[1:], loop.time()))
+            now = loop.time()
+            self._perform(self._reception.handle(parts[0], parts[1:], now))
             size += sum(map(len, parts))
-            if size > _SLICE_BYTES or self._router is None:
+            if size > _SLICE_BYTES or now > end or self._router is None:
                 self._drain_soon()
                 break
         else:

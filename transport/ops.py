@@ -29,6 +29,7 @@ With bit 0x80 in the kind the target is a name: u16 length and UTF-8 text before
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -55,8 +56,12 @@ SYSTEM: Final = 16
 UNLINKED: Final = 17
 UNSUPPORTED: Final = 18
 
-_NAMED: Final = 0x80
+NAMED: Final = 0x80
 _header = Struct(">BQQI")
+unpack_head = _header.unpack_from
+"""Kind, target, ident and extra of an operation; struct.error if it is cut short."""
+target_of = Struct(">xQ").unpack_from
+HEAD_SIZE: Final = _header.size
 _length = Struct(">H")
 MAX_TIMEOUT_MS: Final = 2**32 - 1
 OVERHEAD: Final = 8 * 1024
@@ -102,10 +107,36 @@ def pack_op(
     if name is None:
         header = _header.pack(kind, target, ident, extra)
     else:
-        text = name.encode()
-        head = _header.pack(kind | _NAMED, 0, ident, extra)
-        header = b"".join((head, _length.pack(len(text)), text))
-    return header + body if type(body) is bytes else body.behind(header)
+        header = _header.pack(kind | NAMED, 0, ident, extra) + _name_part(name)
+    return body.behind(header) if isinstance(body, Parcel) else header + body
+
+
+@lru_cache(maxsize=4096)
+def head_of(kind: int, target: int, name: str | None) -> bytes:
+    """What stands before the body of an operation that has no number: it is often the same."""
+    if name is None:
+        return _header.pack(kind, target, 0, 0)
+    return _header.pack(kind | NAMED, 0, 0, 0) + _name_part(name)
+
+
+@lru_cache(maxsize=1024)
+def _name_part(name: str) -> bytes:
+    text = name.encode()
+    return _length.pack(len(text)) + text
+
+
+@lru_cache(maxsize=1024)
+def _name_in(text: bytes) -> str:
+    return text.decode()
+
+
+def split_name(data: bytes) -> tuple[str, bytes]:
+    """Name and body of a named operation. Raises `DecodeError`, or what bytes raise."""
+    start = HEAD_SIZE + _length.size
+    end = start + _length.unpack_from(data, HEAD_SIZE)[0]
+    if len(data) < end:
+        raise DecodeError("the name of an operation is cut short")
+    return _name_in(data[start:end]), data[end:]
 
 
 def unpack_op(data: bytes | memoryview | Parcel) -> Op:
@@ -117,7 +148,7 @@ def unpack_op(data: bytes | memoryview | Parcel) -> Op:
     if len(view) < _header.size:
         raise DecodeError(f"an operation of {len(view)} bytes is shorter than its header")
     kind, target, ident, extra = _header.unpack_from(view)
-    if not kind & _NAMED:
+    if not kind & NAMED:
         return Op(kind, target, ident, extra, None, view[_header.size :])
     start = _header.size + _length.size
     if len(view) < start:
@@ -129,4 +160,4 @@ def unpack_op(data: bytes | memoryview | Parcel) -> Op:
         name = str(view[start : start + length], "utf-8")
     except UnicodeDecodeError as error:
         raise DecodeError(f"the name of an operation is not UTF-8: {error}") from None
-    return Op(kind & ~_NAMED, 0, ident, extra, name, view[start + length :])
+    return Op(kind & ~NAMED, 0, ident, extra, name, view[start + length :])

@@ -28,6 +28,7 @@ class Peer:
     __slots__ = (
         "calls",
         "incoming",
+        "is_lost",
         "links",
         "monitors",
         "node_id",
@@ -39,6 +40,7 @@ class Peer:
     def __init__(self, uid: Uid) -> None:
         self.uid = uid
         self.node_id = uid[0]
+        self.is_lost = False
         self.calls: dict[int, LocalCaller] = {}  # ours, waiting for its reply
         self.monitors: dict[int, Monitor] = {}  # ours, on its processes
         self.links: set[tuple[Ref[Any], Ref[Any]]] = set()  # (own process, its process)
@@ -62,6 +64,7 @@ class Peer:
 
     def lose(self, kernel: Kernel) -> None:
         """This life has ended: fail, fire and break everything that is open, exactly once."""
+        self.is_lost = True
         for caller in _emptied(self.calls):
             caller.fail(NodeNotReachableError(self.node_id))
         for caller in _emptied(self.incoming):

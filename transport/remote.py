@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from noex.runtime.calls import Caller, LocalCaller
@@ -168,25 +169,23 @@ class RemoteOperations:
     def _request(
         self, kind: int, ref: Ref[Any], message: Any, caller: LocalCaller, operation: str
     ) -> None:
-        peer = self._peer_of(ref)
-        if peer is None:
+        peer = self.peers.get(ref.node_id)
+        if peer is None or (ref.incarnation != peer.uid[1] and ref.incarnation != 0):
             if self._is_of_earlier_life(ref):
                 raise NoProcessError(ref)
             raise NodeNotReachableError(ref.node_id)
         body = self.codec.encode(message, operation=operation, apart=True)
         if len(body) > LARGE:
             self.complain(body, operation)
-        ident = self._next_call(peer, caller)
+        ident = caller.ident = self._call_serial = self._call_serial + 1
+        name = ref.label if ref.serial == 0 else None
         extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
-        data = ops.pack_op(kind, ref.serial, ident, extra, body, _name(ref))
-        try:
-            posted = self._post(peer.uid, data, sender=stream())
-        except BaseException:  # the lane refuses its size
-            del peer.calls[ident]
-            raise
-        if not posted:
-            del peer.calls[ident]
+        data = ops.pack_op(kind, ref.serial, ident, extra, body, name)
+        process = current_process.get()
+        sender = 0 if process is None else process.ref.serial
+        if not self._post(peer.uid, data, sender=sender):
             raise OverloadedError(ref.node_id)
+        peer.calls[ident] = caller
 
     def cancel_call(self, ref: Ref[Any], caller: LocalCaller) -> None:
         """The caller waits no more: tell the peer, unless it has answered."""
@@ -210,8 +209,17 @@ class RemoteOperations:
         return future
 
     def cast(self, ref: Ref[Any], message: Any) -> bool:
-        """Send to `handle_cast`."""
-        return self._tell(ops.CAST, ref, message, "cast")
+        """Send to `handle_cast`: `_tell`, written out for what is small."""
+        peer = self.peers.get(ref.node_id)
+        if peer is None or (ref.incarnation != peer.uid[1] and ref.incarnation != 0):
+            return self._tell(ops.CAST, ref, message, "cast")
+        body = self.codec.encode(message, operation="cast", apart=True)
+        if len(body) > LARGE:
+            self.complain(body, "cast")
+        head = ops.head_of(ops.CAST, ref.serial, ref.label if ref.serial == 0 else None)
+        data = body.behind(head) if isinstance(body, Parcel) else head + body
+        process = current_process.get()
+        return self._post(peer.uid, data, sender=0 if process is None else process.ref.serial)
 
     def send(self, ref: Ref[Any], message: Any) -> bool:
         """Send to `handle_info`."""
@@ -354,14 +362,27 @@ class RemoteCaller(Caller):
         self.peer = peer
         self.ident = ident
         self.server = 0  # the serial of who is called, once that is known
-        now = operations.kernel.clock.now()
-        self._ends_at = now + timeout_ms / 1000 if timeout_ms else math.inf
+        self._ends_at = math.inf
+        if timeout_ms:
+            self._ends_at = operations.kernel.clock.now() + timeout_ms / 1000
         peer.incoming[ident] = self
 
     @property
     def expired(self) -> bool:
         """Whether the caller has its answer, was cancelled, or has surely given up by now."""
         return self._answered or self._operations.kernel.clock.now() >= self._ends_at
+
+    def answer(self, value: Any) -> None:
+        """As `Caller.answer`, in fewer steps: a reply that comes too late is for its node to drop,
+        which knows better."""
+        if self._answered:
+            return
+        if self.process is not None:
+            self._tell_of(value)
+            self.process.forget_caller(self)
+        self._answered = True
+        self.peer.incoming.pop(self.ident, None)
+        self._deliver(value)
 
     def _settle(self) -> None:
         super()._settle()
@@ -388,5 +409,6 @@ def _name(ref: Ref[Any]) -> str | None:
     return ref.label if ref.serial == 0 else None
 
 
+@lru_cache(maxsize=64)  # most calls have the same few timeouts
 def _milliseconds(seconds: float) -> int:
     return max(math.ceil(min(seconds * 1000, ops.MAX_TIMEOUT_MS)), 1)

@@ -88,7 +88,7 @@ def test_everything_that_waits_for_a_killed_node_ends_once_and_at_once() -> None
             refs = [await two.there() for _ in range(10)]
             other = await near.options(name="many").spawn("server", on=two.cluster.ids[1])
             await near.options(name="many").spawn("server", on=far)
-            deadlines = len(near.kernel.alarm)
+            deadlines = near.kernel.patience.waiting
             calls = [ends(refs[n % 10].call(("keep", n), timeout=LONG)) for n in range(1000)]
             across = [
                 ends(other.call(("try", refs[0], "keep", LONG), timeout=LONG)) for _ in range(100)

@@ -294,7 +294,8 @@ def test_answered_calls_leave_no_deadline() -> None:
     async def main(kernel: Kernel) -> None:
         ref = await started(kernel, AsyncActor)
         await asyncio.gather(*(ref.call(n) for n in range(100)))
-        assert len(kernel.alarm) == 0 and not ref.process.open_calls
+        assert len(kernel.alarm) == kernel.patience.waiting == 0
+        assert not ref.process.open_calls
 
     run(main)
 

@@ -12,7 +12,6 @@ import pytest
 from actors import Actor, AsyncActor, Gate, started
 from mesh import Member, Mesh, mesh_of, until
 
-from noex.runtime.calls import LocalCaller
 from noex.runtime.errors import (
     CallTimeoutError,
     InvalidOptionError,
@@ -135,9 +134,8 @@ def test_a_request_of_a_strange_form_is_answered_with_an_error(message: Any) -> 
             def send(ref: Ref, message: Any, caller: Any) -> None:
                 a.operations._request(ops.SYSTEM, ref, message, caller, "strange")
 
-            caller = LocalCaller(a.kernel.loop.create_future(), ref, 1.0)
             with pytest.raises((InvalidOptionError, TypeError)):
-                await outcome_from_elsewhere(a.kernel, send, ref, message, caller)
+                await outcome_from_elsewhere(a.kernel, send, ref, message, 1.0)
             assert await ref.call("lives") == "lives"
             assert not (await own.info()).is_traced
             assert a.open_rows == b.open_rows == 0
