@@ -239,7 +239,8 @@ class House:
                         got = self.arrived.get(key, [])
                         assert got == sent, f"{len(got)} of {len(sent)}, {key}"
         troubles = [text for party in self.parties for _, text in party.troubles]
-        broken = [t for t in troubles if "cannot go on" in t or "unusable" in t]
+        faults = ("cannot go on", "unusable", "bad_frame", "wrong_session", "does not support")
+        broken = [text for text in troubles if any(fault in text for fault in faults)]
         assert not broken, broken
 
     def connections(self, a: Party, b: Party) -> int:
