@@ -19,7 +19,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgpack
 
 from noex.cluster.view import STATUSES, Gone, Lineage, Member, Status, Uid, View
-from noex.runtime.errors import NoexError
+from noex.runtime.errors import InvalidNodeIdError, NoexError
+from noex.runtime.node_id import parse_node_id
 
 VERSION: Final = 1
 MAX_TEXT: Final = 1024
@@ -372,7 +373,19 @@ def _unpack_welcome(body: list[Any]) -> Welcome:
 
 def _unpack_join(body: list[Any]) -> Join:
     member, relayed = _exactly(body, 2, "join")
-    return Join(_member(member), _flag(relayed, "relayed"))
+    return Join(_at_home(_member(member)), _flag(relayed, "relayed"))
+
+
+def _at_home(member: Member) -> Member:
+    """A joiner is dialled back, and let in if it answers: at the address in its name, or whoever
+    listens anywhere at all could take the place of any node."""
+    try:
+        home = parse_node_id(member.node_id).endpoint
+    except InvalidNodeIdError:
+        raise BadControlMessageError("a joiner whose node id is none") from None
+    if member.control_endpoint != home:
+        raise BadControlMessageError("a joiner that is not where its node id says")
+    return member
 
 
 def _unpack_refused(body: list[Any]) -> Refused:

@@ -64,6 +64,22 @@ def places(value: object, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
     return found
 
 
+@pytest.mark.parametrize(
+    "joiner",
+    [
+        ME._replace(control_endpoint="tcp://h:7"),
+        ME._replace(control_endpoint="tcp://elsewhere:1"),
+        ME._replace(control_endpoint=""),
+        ME._replace(node_id="nobody"),
+        ME._replace(node_id=""),
+    ],
+)
+def test_a_joiner_is_at_the_address_in_its_name_or_is_not_heard(joiner: Member) -> None:
+    """It is let in when it answers there: elsewhere, anybody could answer in its name."""
+    with pytest.raises(wire.BadControlMessageError, match="a joiner"):
+        wire.decode(wire.encode(envelope(wire.Join(joiner))))
+
+
 @given(st.sampled_from(BODIES), st.data())
 def test_one_changed_field_is_read_or_refused(body: wire.Body, data: st.DataObject) -> None:
     fields = msgpack.unpackb(wire.encode(envelope(body)))
