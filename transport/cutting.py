@@ -20,7 +20,7 @@ from noex.transport import wire, wire_bulk
 from noex.transport.codec_apart import Buffer
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.parcel import Parcel
-from noex.transport.streams import Limits, Sendable, Streams, Waiting
+from noex.transport.streams import Limits, Sendable, Streams, Waiting, with_slack
 from noex.transport.wire import Opened
 
 MESSAGE_COST: Final = 64
@@ -74,7 +74,7 @@ class Cutter:
         self._to, self._settings = to, settings
         self._opened = Opened(0, 0)
         self._features = 0
-        self._piece_from = settings.piece_size
+        self._piece_from = with_slack(settings.piece_size)
         self._parcels = 0  # how many of `pending` are none of bytes
         self._taken = 0  # how many have been in `pending`, and have left
         self._is_batch_next = False

@@ -33,7 +33,8 @@ class LaneSettings:
     `hello_limit`, `hello_timeout`: how many greetings of lives that are not admitted (yet) are
     kept, and how long.
 
-    `piece_size`: a larger message travels in pieces, so that those of other senders can pass.
+    `piece_size`: a message that is larger by more than a quarter travels in pieces of that size, so
+    that those of other senders can pass.
     `max_partials`: how many such messages one peer may have under way to here.
 
     `min_version`, `max_version`: the protocol versions that may be spoken; two nodes use the

@@ -22,8 +22,9 @@ protocol version and on features: what is sent depends on both. Each side may sa
 ended the session, or itself. The other side drops what it has for it, takes what is still offered
 without sending it, and does not dial that life again.
 
-Bounds: `queued` bytes (waiting or unacknowledged) never exceed the window, except for a single
-message larger than it, and for signals; at most `max_in_flight` batches and about the receiver's
+Bounds: `queued` bytes (waiting or unacknowledged) never exceed the window, except for signals, and
+for one message larger than half of it: that counts as half, so that others can still be queued
+beside it. At most `max_in_flight` batches and about the receiver's
 window are under way.
 
 Pure: sockets, timers and ids are the caller's. Every method that may change what is to be done
@@ -118,6 +119,8 @@ class Outbound:
         "_cluster",
         "_flying",
         "_flying_pieces",
+        "_forgiven",
+        "_half",
         "_has_ended",
         "_jitter",
         "_next",
@@ -156,6 +159,8 @@ class Outbound:
         self._cluster, self._settings = cluster, settings
         self._numbers, self._jitter = numbers, jitter
         self._window = settings.window_bytes
+        self._half = settings.window_bytes // 2
+        self._forgiven = 0  # bytes of one very large message that do not count
         self._session = numbers()
         self._their_session = 0
         self.version = 0  # agreed on; 0: never opened
@@ -179,7 +184,7 @@ class Outbound:
         cost = len(data) + MESSAGE_COST
         queued = self.queued
         limit = self._window * SIGNAL_WINDOWS if signal else self._window
-        if queued and queued + cost > limit:
+        if (cost > self._half or queued + cost > limit) and not self._admits(cost, limit):
             return False
         if self._has_ended:
             return self.phase is Phase.PARTED  # its calls and monitors end with the peer's life
@@ -190,6 +195,16 @@ class Outbound:
         else:
             queue.cost += cost
             queue.pending.append(data)
+        return True
+
+    def _admits(self, cost: int, limit: int) -> bool:
+        """Whether a message may be queued that fills the window, or half of it."""
+        half, forgiven = self._half, self._forgiven
+        counts = half if cost > half and not forgiven else cost
+        if self.queued and self.queued - forgiven + counts > limit:
+            return False
+        if not self._has_ended:
+            self._forgiven += cost - counts
         return True
 
     def flush(self, now: float) -> list[Effect]:
@@ -290,7 +305,7 @@ class Outbound:
     def _end(self, phase: Phase) -> list[Effect]:
         self.phase, self.deadline, self._has_ended = phase, None, True
         self._queue, self._unacked = Cutter(self.peer[1], self._settings), deque()
-        self.queued = self._flying = self._flying_pieces = 0
+        self.queued = self._flying = self._flying_pieces = self._forgiven = 0
         return [Hangup()]
 
     def _break(self, reason: str) -> list[Effect]:
@@ -370,6 +385,8 @@ class Outbound:
                 self._flying_pieces -= cost
             self._attempts = 0
         self._acked = seq
+        if self._forgiven:
+            self._forgiven = max(0, min(self._forgiven, self.queued - self._half))
 
     def _cut(self) -> list[Effect]:
         """Number and send what is waiting, as far as the receiver takes it."""

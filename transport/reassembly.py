@@ -1,8 +1,8 @@
 """The machine that puts large messages together again from their pieces.
 
 Pieces of one message come in order; those of different messages are mixed. What is bounded: how
-many messages are open at once, and the bytes that they will have altogether (what they *say* they
-will have counts from their first piece on). A message larger than that bound comes alone.
+many messages are open at once, and the bytes that they will have together, the largest of them not
+counted. What they *say* they will have counts, from their first piece on.
 
 Nothing is copied while pieces come: they are kept as they came, and joined when the last is there.
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from noex.transport.codec_apart import Buffer
 from noex.transport.parcel import Parcel
 from noex.transport.wire import Message, Refusal, WireError
-from noex.transport.wire_bulk import LEAST_PIECE, Piece
+from noex.transport.wire_bulk import LEAST_PIECE, Piece, besides_largest
 
 
 class _Partial:
@@ -65,13 +65,12 @@ class _Partial:
 class Reassembly:
     """All messages of one peer that are on their way in pieces."""
 
-    __slots__ = ("_claimed", "_max_bytes", "_max_message", "_max_partials", "_partials")
+    __slots__ = ("_max_bytes", "_max_message", "_max_partials", "_partials")
 
     def __init__(self, *, max_message: int, max_bytes: int, max_partials: int) -> None:
         self._max_message = max_message
         self._max_bytes, self._max_partials = max_bytes, max_partials
         self._partials: dict[int, _Partial] = {}
-        self._claimed = 0
 
     def __len__(self) -> int:
         return len(self._partials)
@@ -79,7 +78,10 @@ class Reassembly:
     @property
     def claimed(self) -> int:
         """How many bytes the open messages will have."""
-        return self._claimed
+        return sum(self._totals())
+
+    def _totals(self) -> list[int]:
+        return [partial.total for partial in self._partials.values()]
 
     def take(self, piece: Piece, rest: Sequence[Buffer]) -> Message | None:
         """One piece. The message, if it is the last."""
@@ -99,11 +101,9 @@ class Reassembly:
         partial.add(rest)
         if piece.offset == 0:
             self._partials[piece.number] = partial
-            self._claimed += partial.total
         if taken < partial.total:
             return None
         del self._partials[piece.number]
-        self._claimed -= partial.total
         return partial.message()
 
     def _check_room(self, total: int) -> None:
@@ -111,9 +111,10 @@ class Reassembly:
             raise _bad(f"a message of {total} bytes, max_message is {self._max_message}")
         if len(self._partials) >= self._max_partials:
             raise _bad(f"more than {self._max_partials} large messages at once")
-        if self._partials and self._claimed + total > self._max_bytes:
+        counted = besides_largest([*self._totals(), total])
+        if counted > self._max_bytes:
             raise _bad(
-                f"large messages of {self._claimed + total} bytes at once, the window is "
+                f"large messages of {counted} bytes beside the largest, the window is "
                 f"{self._max_bytes}"
             )
 

@@ -13,8 +13,8 @@ one. A large message begins only when all small ones that were offered before it
 counts them): one of its own stream may be among them. So the order within a stream is that of the
 offers, whatever is cut.
 
-The listener bounds how many large messages may be under way and how many bytes they may have
-together. One that is larger than all of that goes when no other is under way.
+The listener bounds how many large messages may be under way, and how many bytes they may have
+together, the largest of them not counted: so a very large one does not keep the others back.
 
 Pure: it decides what is next; numbering and sending are `noex.transport.link`'s.
 """
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from noex.transport.codec_apart import Buffer
 from noex.transport.parcel import Parcel
-from noex.transport.wire_bulk import Piece
+from noex.transport.wire_bulk import Piece, besides_largest
 
 Sendable = bytes | Parcel
 
@@ -51,12 +51,18 @@ class Cut(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the listener takes: bytes in one piece, large messages at once, their bytes."""
+    """What the listener takes: bytes in one piece (and a quarter more in the last one), large
+    messages at once, their bytes; and whether it takes buffers."""
 
     piece: int
     partials: int
     window: int
     buffers: bool
+
+
+def with_slack(size: int) -> int:
+    """How large a message, or the rest of one, may be to leave in one: a crumb is not worth it."""
+    return size + size // 4
 
 
 class _Large:
@@ -105,14 +111,13 @@ class _Stream:
 class Streams:
     """The streams of one session that have a large message."""
 
-    __slots__ = ("_claimed", "_number", "_partials", "_turns", "by_key")
+    __slots__ = ("_number", "_totals", "_turns", "by_key")
 
     def __init__(self) -> None:
         self.by_key: dict[int, _Stream] = {}
         self._turns: deque[int] = deque()
         self._number = 0
-        self._partials = 0
-        self._claimed = 0
+        self._totals: dict[int, int] = {}  # of the messages that have begun, by number
 
     def add(self, key: int, message: Waiting, offered: int) -> None:
         """A large message, or one behind it. `offered`: small ones up to now, all streams."""
@@ -152,16 +157,15 @@ class Streams:
 
     def _begin(self, stream: _Stream, taken: int, limits: Limits) -> bool:
         data, cost, _ = stream.waiting[0]
-        if stream.after > taken or self._partials >= limits.partials:
+        if stream.after > taken or len(self._totals) >= limits.partials:
             return False
-        if self._partials and self._claimed + len(data) > limits.window:
+        if besides_largest([*self._totals.values(), len(data)]) > limits.window:
             return False
         if isinstance(data, Parcel) and not limits.buffers:
             data = data.joined()
         self._number += 1
         stream.large = _Large(self._number, data, cost)
-        self._partials += 1
-        self._claimed += stream.large.total
+        self._totals[self._number] = stream.large.total
         return True
 
     def _cut(self, key: int, stream: _Stream, size: int) -> Cut:
@@ -169,14 +173,14 @@ class Streams:
         assert large is not None
         offset = large.offset
         lengths = tuple(map(len, large.segments)) if offset == 0 else ()
-        frames = large.take(size)
+        left = large.total - offset
+        frames = large.take(left if left <= with_slack(size) else size)
         piece = Piece(large.number, offset, large.offset - offset, lengths)
         if large.offset < large.total:
             cost = min(piece.size, large.cost_left)
             large.cost_left -= cost
             return Cut(key, piece, frames, cost, [])
-        self._partials -= 1
-        self._claimed -= large.total
+        del self._totals[large.number]
         return Cut(key, piece, frames, large.cost_left, self._leave(key, stream))
 
     def _leave(self, key: int, stream: _Stream) -> list[Waiting]:

@@ -54,6 +54,11 @@ class Piece(NamedTuple):
     lengths: tuple[int, ...] = ()
 
 
+def besides_largest(totals: Sequence[int]) -> int:
+    """What large messages under way count for the window: all their bytes but the largest's."""
+    return sum(totals) - max(totals, default=0)
+
+
 def _pack_numbers(*columns: Sequence[int]) -> bytes:
     numbers = array("I")
     for column in columns:

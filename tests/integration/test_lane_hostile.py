@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import zmq
-from lanes import run, until
+from lanes import Stranger, run, until
 
 from noex.transport import wire
 from noex.transport.lane import UserLane
@@ -98,30 +98,6 @@ def test_a_silent_connection_is_closed_after_the_handshake_time() -> None:
                 connection.close()
 
     run(main)
-
-
-class Stranger:
-    """A plain DEALER that says what it likes."""
-
-    def __init__(self, port: int, routing_id: bytes = b"") -> None:
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        if routing_id:
-            self.socket.routing_id = routing_id
-        self.socket.connect(f"tcp://127.0.0.1:{port}")
-
-    def __enter__(self) -> Stranger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-        self.context.term()
-
-    async def ask(self, *frames: bytes) -> bytes:
-        self.socket.send_multipart(frames)
-        await until(lambda: self.socket.poll(0), "an answer")
-        return bytes(self.socket.recv())
 
 
 HELLO = Hello("noex", *A, 5)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import zmq
+
 from noex.transport.lane import UserLane
 from noex.transport.lane_settings import LaneSettings
 
@@ -130,3 +132,27 @@ class Proxy:
             near.transport.abort()
             self.orphans.append(far)
         self.pairs.clear()
+
+
+class Stranger:
+    """A plain DEALER that says what it likes."""
+
+    def __init__(self, port: int, routing_id: bytes = b"") -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        if routing_id:
+            self.socket.routing_id = routing_id
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        self.context.term()
+
+    async def ask(self, *frames: bytes) -> bytes:
+        self.socket.send_multipart(frames)
+        await until(lambda: self.socket.poll(0), "an answer")
+        return bytes(self.socket.recv())

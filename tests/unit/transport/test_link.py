@@ -326,14 +326,14 @@ def test_a_message_with_buffers_leaves_as_such_and_a_large_one_in_pieces() -> No
     (bulk,) = sender.out.flush(0.0)
     assert isinstance(bulk, Transmit)
     assert wire_bulk.unpack_bulk(bulk.frame, bulk.rest, 9) == [parcel, b"small"]
-    assert kinds(sender.send(b"l" * 9000)) == [wire.PIECE] * 3
+    assert kinds(sender.send(b"l" * 9500)) == [wire.PIECE] * 3
     assert kinds(sender.send(b"s" * 4096)) == []  # four are under way
     assert kinds(sender.out.received(ack_of(sender, 5), 0.0)) == [wire.BATCH]
 
 
 def test_what_came_back_unacknowledged_is_sent_again_with_all_its_frames() -> None:
     sender = speaking()
-    before = sender.send(b"l" * 9000)
+    before = sender.send(b"l" * 9500)
     sender.out.lost(sender.now)
     sender.out.connected(sender.now)
     frame = wire.pack_open(ME[1], sender.out.connection, 3, TERMS)

@@ -122,7 +122,7 @@ class Network:
         self.check_bounds()
 
     def check_bounds(self) -> None:
-        assert self.out.queued <= max(self.settings.window_bytes, self.largest)
+        assert self.out.queued <= self.settings.window_bytes + self.largest
         assert len(self.out._unacked) <= self.settings.max_in_flight
 
     def outcome(self, outcomes: list[Outcome]) -> None:
@@ -407,11 +407,26 @@ def test_the_window_bounds_what_is_queued() -> None:
     assert not network.out.offer(b"x" * 100)
 
 
-def test_a_message_larger_than_the_window_goes_alone() -> None:
+def test_a_message_larger_than_the_window_leaves_half_of_it_to_others() -> None:
     network = Network()
-    assert network.out.offer(b"x" * 2 * SETTINGS.window_bytes)
-    assert not network.out.offer(b"")
-    network.accepted[network.pair] = [b"x" * 2 * SETTINGS.window_bytes]
+    sent = [b"0/" + b"x" * 2 * SETTINGS.window_bytes]
+    assert network.out.offer(sent[0])
+    assert not network.out.offer(b"y" * 2 * SETTINGS.window_bytes)
+    while network.out.offer(b"0/z" * 30):
+        sent.append(b"0/z" * 30)
+    assert 1 + SETTINGS.window_bytes // 2 // (90 + MESSAGE_COST) == len(sent)
+    network.accepted[network.pair] = sent
     network.largest = network.out.queued
     network.settle()
     network.verify()
+    assert network.out._forgiven == 0
+    network.offer(1)
+    assert network.out.offer(b"x" * 2 * SETTINGS.window_bytes)  # also beside small ones
+
+
+def test_a_refused_message_is_not_forgiven_anything() -> None:
+    network = Network()
+    while network.out.offer(b"x" * 100):
+        pass
+    assert not network.out.offer(b"x" * 2 * SETTINGS.window_bytes)
+    assert network.out._forgiven == 0
