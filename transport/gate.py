@@ -95,6 +95,10 @@ class Gate:
         with self._lock:
             return dict(self._refused)
 
+    def named(self, node_id: str) -> None:
+        """The node has got its final id: a port 0 has been chosen."""
+        self._log = get_logger(node=node_id)
+
     def start(self) -> None:
         """Answer from now on."""
         if self._zap is not None:

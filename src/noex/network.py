@@ -103,6 +103,7 @@ class Network:
         self._kernel.node_id = node_id
         self._kernel.log = get_logger(node=node_id)  # a port 0 has been chosen
         control.new_life(self._kernel.incarnation, node_id)
+        curve.gate.named(node_id)
         self._lane = UserLane(
             node_id=node_id,
             incarnation=self._kernel.incarnation,
