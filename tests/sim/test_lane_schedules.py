@@ -311,6 +311,33 @@ def test_an_idle_connection_is_closed_and_traffic_opens_another() -> None:
     simulate(main)
 
 
+@pytest.mark.parametrize("passes", (True, False))
+def test_a_small_message_passes_a_large_one_of_another_sender_alone(passes: bool) -> None:
+    size, bandwidth = 50_000_000, 100e6
+
+    async def main() -> None:
+        house = House(2, settings=LaneSettings())
+        a, b = house.parties
+        house.network.way(a.host, b.host).bandwidth = bandwidth
+        await house.start()
+        assert house.send(a, b, size, stream=1)
+        sent = {}
+        for _ in range(20):
+            await asyncio.sleep(0.01)  # sleep: virtual seconds
+            assert house.send(a, b, stream=2 if passes else 1)
+            sent[house.last] = house.network.loop.time()
+        await house.settle()
+        house.verify()
+        assert house.times[1] > size / bandwidth
+        slowest = max(house.times[serial] - at for serial, at in sent.items())
+        # a quarter of the window may be under way before it
+        quarter = LaneSettings().window_bytes / 4 / bandwidth
+        assert slowest < quarter * 1.25 if passes else slowest > size / bandwidth / 2
+        await house.stop()
+
+    simulate(main)
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     def once() -> tuple[Any, ...]:
         with VirtualTime() as virtual:

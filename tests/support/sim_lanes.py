@@ -107,6 +107,7 @@ class Party:
             assert len(got) < len(sent), f"more has arrived than was sent: {serial} {key}"
             assert found == sent[len(got)], f"{serial} is not {sent[len(got)][0]}, {key}"
             got.append(found)
+            self.house.times[serial] = self.house.network.loop.time()
             if asks:
                 self.house.reply(self, uid)
 
@@ -127,8 +128,9 @@ class House:
         self.network = SimulatedNetwork(seed, **network)
         self.accepted: dict[Key, list[Message]] = {}
         self.arrived: dict[Key, list[Message]] = {}
+        self.times: dict[int, float] = {}  # when each has arrived, by serial
         self.errors: list[AssertionError] = []
-        self._serial = 0
+        self.last = 0  # serial that was given out
         self.parties = [Party(self, number) for number in range(parties)]
 
     def settings_of(self, number: int) -> LaneSettings:
@@ -164,9 +166,9 @@ class House:
         self._send(a, uid, 0, 9, False)
 
     def _send(self, a: Party, uid: Uid, size: int, stream: int, asks: bool) -> bool:
-        self._serial += 1
-        payload = bytes((self._serial % 251,)) * size
-        message = (self._serial, stream, asks, payload)
+        self.last += 1
+        payload = bytes((self.last % 251,)) * size
+        message = (self.last, stream, asks, payload)
         data = CODEC.encode(message, apart=True)
         if not a.lane.send(uid, data, sender=stream):
             return False
