@@ -102,7 +102,7 @@ class RemoteOperations:
         self.kernel = kernel
         self.codec = codec
         self.peers: dict[str, Peer] = {}
-        self._post = post
+        self.post = post  # may be exchanged for a shorter way to the same
         self._call_serial = 0
         self._throttle = Throttle()
         self._complained: set[tuple[str, str]] = set()
@@ -136,7 +136,7 @@ class RemoteOperations:
         """
         sender = stream() if sender is None else sender
         if (
-            self._post(peer.uid, data, signal=True, sender=sender)
+            self.post(peer.uid, data, signal=True, sender=sender)
             or self.peers.get(peer.node_id) is not peer
         ):
             return  # to a life that has ended nothing is owed
@@ -183,7 +183,7 @@ class RemoteOperations:
         data = ops.pack_op(kind, ref.serial, ident, extra, body, name)
         process = current_process.get()
         sender = 0 if process is None else process.ref.serial
-        if not self._post(peer.uid, data, sender=sender):
+        if not self.post(peer.uid, data, sender=sender):
             raise OverloadedError(ref.node_id)
         peer.calls[ident] = caller
 
@@ -219,7 +219,7 @@ class RemoteOperations:
         head = ops.head_of(ops.CAST, ref.serial, ref.label if ref.serial == 0 else None)
         data = body.behind(head) if isinstance(body, Parcel) else head + body
         process = current_process.get()
-        return self._post(peer.uid, data, sender=0 if process is None else process.ref.serial)
+        return self.post(peer.uid, data, sender=0 if process is None else process.ref.serial)
 
     def send(self, ref: Ref[Any], message: Any) -> bool:
         """Send to `handle_info`."""
@@ -233,7 +233,7 @@ class RemoteOperations:
         if peer is None:
             return False
         data = ops.pack_op(kind, ref.serial, body=body, name=_name(ref))
-        return self._post(peer.uid, data, sender=stream())
+        return self.post(peer.uid, data, sender=stream())
 
     def complain(self, body: Encoded, operation: str) -> None:
         """A large structure holds the interpreter, here and there, for as long as it is packed and

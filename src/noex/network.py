@@ -117,8 +117,10 @@ class Network:
             receive=curve.receive_checked if curve.is_named else None,
             holds=self._is_in_doubt,
             ipc=IpcFolder(os.fspath(config.ipc_dir)) if config.ipc_dir is not None else None,
+            consumers=self._kernel.scheduler,
         )
         await self._lane.start()
+        self.remote.post = self._lane.send
         self._kernel.remote = self.remote
 
     async def _secure(self) -> Curve:
