@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from noex.runtime.calls import Caller
 from noex.runtime.checks import check_patience
 from noex.runtime.crossing import is_foreign, on_loop
 from noex.runtime.messages import Down
+from noex.runtime.states import SYSTEM
+from noex.runtime.system import Request
 
 if TYPE_CHECKING:
     from noex.runtime.kernel import Kernel
@@ -22,12 +25,13 @@ class Monitor:
     """A watch over one process, from a process (a `Down` comes to `handle_info`) or from outside
     (`await monitor.wait()`, or ``async for down in monitor``)."""
 
-    __slots__ = ("_kernel", "_status", "_waiter", "id", "owner", "reason", "ref")
+    __slots__ = ("_kernel", "_status", "_told", "_waiter", "id", "owner", "reason", "ref")
 
     def __init__(self, kernel: Kernel, id: int, ref: Ref[Any], owner: Process | None) -> None:
         self._kernel = kernel
         self._status = WATCHING
         self._waiter: asyncio.Future[Any] | None = None
+        self._told: Process | None = None  # in whose mailbox the `Down` is, or was
         self.id = id
         self.ref = ref
         self.owner = owner
@@ -72,7 +76,7 @@ class Monitor:
         yield Down(self, self.ref, reason)
 
     def cancel(self) -> None:
-        """Stop watching. Nothing is delivered afterwards."""
+        """Stop watching. Nothing is delivered afterwards, nor handled that is queued already."""
         if self._kernel.guarded and is_foreign(self._kernel):
             on_loop(self._kernel, self.cancel)
         elif self._status == WATCHING:
@@ -82,6 +86,9 @@ class Monitor:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(RuntimeError(f"{self!r} was cancelled"))
                 self._waiter.exception()  # whoever waits still sees it; nobody else must
+        elif self._told is not None:
+            _withdraw(self._told, self)
+            self._told = None
 
     def fire(self, reason: Any) -> None:
         """The process is gone: deliver, once."""
@@ -92,6 +99,7 @@ class Monitor:
         owner = self.owner
         self._release()
         if owner is not None:
+            self._told = owner
             owner.deliver_info(Down(self, self.ref, reason))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(reason)
@@ -100,3 +108,22 @@ class Monitor:
         if self.owner is not None:
             self.owner.drop_monitor(self)
             self.owner = None
+
+
+def _withdraw(process: Process, monitor: Monitor) -> None:
+    """Take a `Down` back that waits in the mailbox: something that does nothing takes its place,
+    because the process has its turn already."""
+    mailbox = process.mailbox
+    for place, (_, message, _) in enumerate(mailbox or ()):
+        if type(message) is Down and message.monitor is monitor:
+            mailbox[place] = (SYSTEM, _NOTHING, None)
+            return
+
+
+def _nothing() -> Request:
+    nobody = Caller()
+    nobody.abandon()
+    return Request("info", (), nobody)
+
+
+_NOTHING: Final = _nothing()

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from arena import until
-from remote_actors import Sender, Sequence, Server, Tally, Trouble
+from remote_actors import Sender, Sequence, Server, Tally, Trouble, Wanderer
 
 from noex.node import Node
 from noex.registry.behaviors import BehaviorRegistry
@@ -86,7 +86,7 @@ class Pair:
 async def pair(names: Iterable[str] = ("far",), **options: Any) -> AsyncIterator[Pair]:
     """Two nodes that know each other, or more; each far one is a process of its own."""
     known = BehaviorRegistry()
-    for cls in (Server, Tally, Trouble, Sequence, Sender):
+    for cls in (Server, Tally, Trouble, Sequence, Sender, Wanderer):
         known.register(cls.__name__.lower(), cls)
     async with Node("near@127.0.0.1:0", behaviors=known, **options) as near:
         events = near.events()

@@ -9,9 +9,11 @@ import asyncio
 import os
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 from noex.registry.behaviors import behavior
+from noex.runtime.errors import NoexError
 from noex.runtime.genserver import GenServer
 from noex.runtime.messages import Down, Exit
 from noex.runtime.returns import Ignore, NoReply, Stop
@@ -255,3 +257,119 @@ class Sender(GenServer[None]):
         while not send(message):
             Sender.full += 1
             await asyncio.sleep(0)
+
+
+@behavior("wanderer")
+class Wanderer(GenServer[None]):
+    """Does what its random numbers say to the processes it knows, and watches over the answers.
+
+    `wrong` is what must not be: a second `Down`, one after a cancel, a call that ends too late.
+    """
+
+    PATIENCE: ClassVar[float] = 0.2  # of a call, in seconds
+    SLACK: ClassVar[float] = 20.0  # for a machine that is busy with something else
+
+    def init(self, seed: int) -> None:
+        self.trap_exits = True
+        self.random = Random(seed)
+        self.known: list[Any] = []
+        self.watching: dict[int, Any] = {}  # monitors, by id
+        self.wrong: list[str] = []
+        self.done: Counter[str] = Counter()
+        self.roaming: list[Any] = []
+
+    async def handle_call(self, message: Any, state: None) -> Any:
+        match message:
+            case ("know", refs):
+                self.known += [ref for ref in refs if ref != self.ref]
+                self.roaming = self.roaming or [self.spawn_task(self.roam()) for _ in range(5)]
+                return len(self.known), state
+            case "halt":
+                for task in self.roaming:
+                    task.cancel()
+                return self.wrong, state
+            case "release":
+                return self.release(), state
+            case ("wait", seconds):
+                await asyncio.sleep(seconds)
+                return seconds, state
+            case "keep":
+                return NoReply()
+        return message, state
+
+    def handle_cast(self, message: Any, state: None) -> None:
+        self.done["casts"] += 1
+
+    def handle_info(self, message: Any, state: None) -> None:
+        match message:
+            case Down(monitor, _, _):
+                self.done["downs"] += 1
+                if self.watching.pop(monitor.id, None) is None:
+                    self.wrong.append(f"{monitor} fired twice, or was cancelled")
+            case Exit():
+                self.done["exits"] += 1
+
+    async def roam(self) -> None:
+        while True:
+            other = self.random.choice(self.known)
+            await self.random.choice(self.DEEDS)(self, other)
+            await asyncio.sleep(0)
+
+    async def ask(self, other: Any) -> None:
+        number = self.random.random()
+        message = self.random.choice((number, number, number, ("wait", number / 50), "keep"))
+        began = self.kernel.clock.now()
+        try:
+            answer = await other.call(message, timeout=self.PATIENCE)
+        except NoexError as error:
+            self.done[type(error).__name__] += 1
+        else:
+            self.done["answers"] += 1
+            if message == "keep" or answer not in (message, number / 50):
+                self.wrong.append(f"{message} was answered with {answer}")
+        took = self.kernel.clock.now() - began
+        if took > self.PATIENCE + self.SLACK:
+            self.wrong.append(f"a call took {took:g} s")
+
+    async def give_up(self, other: Any) -> None:
+        asking = asyncio.ensure_future(other.call("keep", timeout=self.PATIENCE))
+        await asyncio.sleep(self.random.random() / 100)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    async def tell(self, other: Any) -> None:
+        for _ in range(self.random.randrange(20)):
+            other.cast("x")
+            other.send("y")
+
+    async def watch(self, other: Any) -> None:
+        monitor = self.monitor(other)
+        self.watching[monitor.id] = monitor
+
+    async def unwatch(self, _other: Any) -> None:
+        if self.watching:
+            self.watching.pop(self.random.choice(list(self.watching))).cancel()
+
+    async def tie(self, other: Any) -> None:
+        self.link(other)
+
+    async def untie(self, other: Any) -> None:
+        self.unlink(other)
+
+    async def look(self, other: Any) -> None:
+        try:
+            assert (await other.info(timeout=self.PATIENCE)).ref == other
+            assert await other.is_alive(timeout=self.PATIENCE) in (True, False)
+        except NoexError as error:
+            self.done[type(error).__name__] += 1
+
+    def release(self) -> dict[str, int]:
+        """Let go of everything."""
+        for monitor in self.watching.values():
+            monitor.cancel()
+        self.watching.clear()
+        for ref in self.known:
+            self.unlink(ref)
+        return dict(self.done)
+
+    DEEDS = (ask, ask, give_up, tell, watch, watch, unwatch, tie, tie, untie, untie, look)

@@ -22,6 +22,7 @@ from actors import (
 
 from noex.runtime.errors import InvalidOptionError, ServerCrashedError
 from noex.runtime.kernel import Kernel
+from noex.runtime.mailboxes import Mailbox
 from noex.runtime.messages import Down, Exit
 from noex.runtime.returns import Stop
 
@@ -422,6 +423,60 @@ def test_after_cancel_nothing_is_delivered() -> None:
         assert [down async for down in outside] == []
         await turns()
         assert seen == []
+
+    run(main)
+
+
+def test_a_down_that_is_queued_is_taken_back_by_a_cancel() -> None:
+    """It had fired while the watcher was busy; the others that wait keep their places."""
+
+    async def main(kernel: Kernel) -> None:
+        gate = Gate()
+        seen: list[Any] = []
+
+        async def wait(server: Any, state: Any) -> Any:
+            monitors = [server.monitor(target) for _ in range(3)]
+            await gate.passage()
+            monitors[1].cancel()
+            monitors[1].cancel()
+            return "cancelled", state
+
+        watcher = await started(kernel, AsyncActor, seen=seen)
+        target = await started(kernel, Actor)
+        call = asyncio.create_task(watcher.call(wait))
+        await gate.reached.wait()
+        watcher.cast("before")
+        await target.stop()
+        watcher.cast("after")
+        gate.opened.set()
+        assert await call == "cancelled"
+        assert await watcher.call("all") == "all"
+        assert seen[0] == "before" and seen[3:] == ["after", "all"]
+        assert [down.ref for down in seen[1:3]] == [target, target]
+        assert seen[1].monitor is not seen[2].monitor
+        seen[1].monitor.cancel()  # it was handled: nothing is left of it
+        assert (await watcher.statistics()).messages_handled == 6
+
+    run(main)
+
+
+def test_a_down_that_was_all_that_waited_is_taken_back_by_a_cancel() -> None:
+    async def main(kernel: Kernel) -> None:
+        for limit in (None, Mailbox(1)):
+            for cls in (Actor, AsyncActor):
+                seen: list[Any] = []
+                watcher = await started(kernel, cls, seen=seen, options={"mailbox": limit})
+                target = await started(kernel, Actor)
+                monitor = await watcher.call(
+                    lambda server, state, t=target: (server.monitor(t), state)
+                )
+                target.exit("kill")
+                assert not monitor.active
+                monitor.cancel()
+                await turns()
+                assert seen == [] and (await watcher.info()).mailbox_length == 0
+                assert await watcher.call("next") == "next"
+                await watcher.stop()
 
     run(main)
 
