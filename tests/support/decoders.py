@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -21,10 +22,12 @@ from noex.cluster.info import SelfDescription, pulse_fields, read_pulse
 from noex.cluster.view import Gone, Lineage, Member, View
 from noex.runtime.errors import CallTimeoutError
 from noex.runtime.messages import TIMEOUT, Down
-from noex.transport import control_frames, ops, wire
+from noex.transport import control_frames, ops, wire, wire_bulk
 from noex.transport.codec import Codec, CodecLimits, DecodeError, UnknownTypeError
+from noex.transport.codec_apart import APART_FROM
 from noex.transport.lane_settings import LaneSettings
-from noex.transport.link import Effect, Outbound
+from noex.transport.link import Effect, Outbound, Transmit
+from noex.transport.parcel import Parcel
 from noex.transport.pulse import (
     BadPulseError,
     PulseContent,
@@ -36,7 +39,7 @@ from noex.transport.reception import Answer, Reception
 from noex.transport.wire import WireError
 
 A, B = ("a@127.0.0.1:1", 11), ("b@127.0.0.1:2", 22)
-LANE = LaneSettings(max_batch_messages=1000, hello_limit=8)
+LANE = LaneSettings(max_batch_messages=1000, hello_limit=8, piece_size=4096)
 MAX_PULSE = 64 * 1024
 
 
@@ -92,23 +95,45 @@ VALUES: list[Any] = [
     {"text": "x" * 100, "numbers": list(range(50)), "none": None},
 ]
 MESSAGES = tuple(CODEC.encode(value) for value in VALUES)
+APART = tuple(
+    CODEC.encode(value, apart=True).data
+    for value in (
+        [b"x" * APART_FROM, memoryview(b"y" * APART_FROM)],
+        {"a": bytearray(APART_FROM), "b": (1, b"z" * APART_FROM)},
+    )
+)
 
 
-def lane_frames() -> tuple[bytes, ...]:
-    """The frames of one session, from its greeting to its refusal, as both sides make them."""
+def joined(parts: Sequence[Any]) -> bytes:
+    """A message of several frames as one piece of bytes; `parted` undoes it."""
+    return b"".join(struct.pack("<H", len(part)) + bytes(part) for part in parts)
+
+
+def parted(data: bytes) -> list[bytes]:
+    """The frames in it; whatever the bytes are, they are some frames."""
+    parts = []
+    while len(data) >= 2 and len(parts) < 50:
+        (size,) = struct.unpack_from("<H", data)
+        parts.append(data[2 : 2 + size])
+        data = data[2 + size :]
+    return parts
+
+
+def lane_messages() -> list[tuple[bytes, ...]]:
+    """The messages of one session, from its greeting to its refusal, as both sides make them."""
     numbers = count(1).__next__
     sender = Outbound(A, B, cluster="noex", settings=LANE, numbers=numbers, jitter=lambda: 0.5)
     listener = Reception(B, cluster="noex", settings=LANE, numbers=numbers)
     listener.admit(A)
-    frames: list[bytes] = []
+    messages: list[tuple[bytes, ...]] = []
 
     def there_and_back(effects: list[Effect]) -> None:
-        for frame in sent(effects):
-            frames.append(frame)
+        for parts in sent(effects):
+            messages.append(parts)
             routing_id = wire.make_routing_id(*A, sender.connection)
-            for answer in listener.handle(routing_id, [frame], 0.0):
+            for answer in listener.handle(routing_id, parts, 0.0):
                 if isinstance(answer, Answer):
-                    frames.append(answer.frame)
+                    messages.append((answer.frame,))
                     there_and_back(sender.received(answer.frame, 0.0))
 
     for message_ in (b"one", b"", b"x" * 300, *MESSAGES):
@@ -117,17 +142,26 @@ def lane_frames() -> tuple[bytes, ...]:
     there_and_back(sender.connected(0.0))
     sender.offer(b"more")
     there_and_back(sender.flush(0.0))
-    frames += [a.frame for a in listener.acknowledge() if isinstance(a, Answer)]
-    frames += [a.frame for a in listener.expel(A) if isinstance(a, Answer)]
-    return tuple(frames)
+    sender.offer(bytes(100_000))  # in pieces
+    there_and_back(sender.flush(0.0))
+    few = [Parcel(b"with others beside it", [b"a" * 40, b"b" * 50]), b"plain"]
+    frame, buffers = wire_bulk.pack_bulk(B[1], sender.connection, 9, few, wire.VERSION)
+    messages.append((frame, *map(bytes, buffers)))
+    messages += [(a.frame,) for a in listener.acknowledge() if isinstance(a, Answer)]
+    messages.append((wire.pack_unsupported(A[1], 5, 99, wire.VERSION),))
+    messages.append((wire.pack_goodbye(B[1], 5, "it stops", wire.VERSION),))
+    messages += [(a.frame,) for a in listener.expel(A) if isinstance(a, Answer)]
+    return messages
 
 
-def sent(effects: list[Effect]) -> list[bytes]:
-    """The frames that these effects send."""
-    return [effect.frame for effect in effects if hasattr(effect, "frame")]
+def sent(effects: list[Effect]) -> list[tuple[bytes, ...]]:
+    """The messages that these effects send, each as its frames."""
+    return [(e.frame, *map(bytes, e.rest)) for e in effects if isinstance(e, Transmit)]
 
 
-FRAMES = lane_frames()
+LANE_MESSAGES = lane_messages()
+FRAMES = tuple(parts[0] for parts in LANE_MESSAGES)
+MANY = tuple(joined(parts) for parts in LANE_MESSAGES if len(parts) > 1)
 OPS = (
     ops.pack_op(ops.CALL, 5, 7, 1000, MESSAGES[0]),
     ops.pack_op(ops.CAST, name="counter", body=MESSAGES[1]),
@@ -198,16 +232,48 @@ def _operation(data: bytes) -> Any:
     return CODEC.decode(ops.unpack_op(data).body)
 
 
+def _repaired(frame: bytes) -> bytes:
+    """With the size that it has: what is behind the header is to be read, too."""
+    size = len(frame) - wire.HEADER_SIZE
+    if size < 0:
+        return frame
+    return frame[: wire.HEADER_SIZE - 4] + struct.pack("<I", size) + frame[wire.HEADER_SIZE :]
+
+
 def _wire(name: str, read: Callable[[bytes], Any]) -> Decoder:
-    return Decoder(name, read, (WireError,), FRAMES)
+    def read_body(frame: bytes) -> Any:
+        frame = _repaired(frame)
+        wire.unpack_header(frame)
+        return read(frame)
+
+    return Decoder(name, read_body, (WireError,), FRAMES)
+
+
+def _wire_many(name: str, read: Callable[[bytes, Sequence[bytes]], Any]) -> Decoder:
+    def read_parts(data: bytes) -> Any:
+        frame, *rest = parted(data) or [b""]
+        frame = _repaired(frame)
+        wire.unpack_header(frame)
+        return read(frame, rest)
+
+    return Decoder(name, read_parts, (WireError,), MANY)
+
+
+def _apart(data: bytes) -> Any:
+    return CODEC.decode(Parcel(data, [b"x" * 100, memoryview(b"y" * 200)]))
 
 
 DECODERS: tuple[Decoder, ...] = (
-    _wire("wire header", wire.unpack_header),
+    Decoder("wire header", wire.unpack_header, (WireError,), FRAMES),
     _wire("wire hello", wire.unpack_hello),
     _wire("wire open", wire.unpack_open),
     _wire("wire refused", wire.unpack_refused),
     _wire("wire batch", lambda frame: wire.unpack_batch(frame, LANE.max_batch_messages)),
+    _wire("wire unsupported", wire.unpack_unsupported),
+    _wire("wire goodbye", wire.unpack_goodbye),
+    _wire_many("wire bulk", lambda frame, rest: wire_bulk.unpack_bulk(frame, rest, 1000)),
+    _wire_many("wire piece", wire_bulk.unpack_piece),
+    Decoder("codec apart", _apart, (DecodeError, UnknownTypeError), APART),
     Decoder("operation", _operation, (DecodeError, UnknownTypeError), OPS),
     Decoder("codec", CODEC.decode, (DecodeError, UnknownTypeError), MESSAGES),
     Decoder(

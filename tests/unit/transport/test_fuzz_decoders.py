@@ -46,7 +46,7 @@ def test_what_the_fuzz_starts_from_is_taken(decoder: Decoder) -> None:
 
 
 @every_decoder
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=200), start=st.integers(0, 40), which=st.integers(0, 50))
 def test_any_bytes(decoder: Decoder, data: bytes, start: int, which: int) -> None:
     decoder.judge(data)
@@ -54,7 +54,7 @@ def test_any_bytes(decoder: Decoder, data: bytes, start: int, which: int) -> Non
 
 
 @every_decoder
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=packed, start=st.integers(0, 40), which=st.integers(0, 50))
 def test_any_msgpack_in_any_place(decoder: Decoder, data: bytes, start: int, which: int) -> None:
     frame = decoder.valid[which % len(decoder.valid)]
@@ -64,7 +64,7 @@ def test_any_msgpack_in_any_place(decoder: Decoder, data: bytes, start: int, whi
 
 @every_decoder
 def test_broken_copies_of_valid_frames(decoder: Decoder) -> None:
-    for seed in range(2000):
+    for seed in range(1000):
         decoder.judge(anything(decoder.valid, Random(seed)))
 
 

@@ -12,7 +12,20 @@ from random import Random
 from typing import Any
 
 import pytest
-from decoders import BODIES, CONTROL, FRAMES, LANE, MESSAGES, OPS, VALUES, VIEW, A, B, sent
+from decoders import (
+    BODIES,
+    CONTROL,
+    FRAMES,
+    LANE,
+    LANE_MESSAGES,
+    MESSAGES,
+    OPS,
+    VALUES,
+    VIEW,
+    A,
+    B,
+    sent,
+)
 from fuzzing import anything, broken, run_for
 from mesh import Member as MeshMember
 from mesh import mesh_of
@@ -29,7 +42,7 @@ from noex.transport.link import Outbound, Phase
 from noex.transport.reception import REFUSED_KEPT, Reception
 from noex.transport.wire import Hello
 
-TURNS = 60
+TURNS = 30
 
 
 def repeat(once: Callable[[Random], object], turns: int = TURNS) -> None:
@@ -69,6 +82,34 @@ def strangers_at_the_listener(chance: Random) -> None:
     assert len(desk._refused) <= REFUSED_KEPT
 
 
+def an_admitted_peer_that_says_anything(chance: Random) -> None:
+    """It may ruin its own connections; it opens no more than it may, and others go on."""
+    desk = Reception(B, cluster="noex", settings=LANE, numbers=itertools.count(1).__next__)
+    other, friend = ("c@127.0.0.1:3", 33), wire.make_routing_id("c@127.0.0.1:3", 33, 1)
+    desk.admit(A)
+    desk.admit(other)
+    greeting = Hello("noex", *other, 5)
+    assert len(desk.handle(friend, [wire.pack_hello(B[1], 1, greeting)], 0.0)) == 1
+    for connection in range(1, 20):
+        routing_id = wire.make_routing_id(*A, connection)
+        desk.handle(routing_id, [wire.pack_hello(B[1], connection, Hello("noex", *A, 5))], 0.0)
+        for _ in range(chance.randint(1, 10)):
+            parts = list(chance.choice(LANE_MESSAGES))
+            parts[0] = wire.readdress(parts[0], connection)
+            if chance.random() < 0.5:
+                place = chance.randrange(len(parts))
+                parts[place] = broken((parts[place],), chance)
+            seq = desk._sessions[A].expected
+            if len(parts[0]) >= wire.HEADER_SIZE:  # in its turn, so that it is looked at
+                head = wire.HEADER.unpack_from(parts[0])
+                size = len(parts[0]) - wire.HEADER_SIZE
+                header = wire.HEADER.pack(*head[:4], seq, size)
+                parts[0] = header + parts[0][wire.HEADER_SIZE :]
+            desk.handle(routing_id, parts, 0.0)
+        frame = wire.pack_batch(B[1], 1, connection, [b"mine"])
+        assert desk.handle(friend, [frame], 0.0)[0] == (other, [b"mine"])
+
+
 def a_listener_that_answers_anything(chance: Random) -> None:
     """What is queued stays within the window, and there is always something to wait for."""
     numbers = itertools.count(1).__next__
@@ -97,6 +138,10 @@ def a_listener_that_answers_anything(chance: Random) -> None:
 
 def test_strangers_do_not_touch_a_session() -> None:
     repeat(strangers_at_the_listener)
+
+
+def test_what_an_admitted_peer_says_touches_its_own_connection_alone() -> None:
+    repeat(an_admitted_peer_that_says_anything)
 
 
 def test_an_answer_of_any_kind_leaves_the_sender_in_order() -> None:
@@ -220,11 +265,12 @@ def strangers_at_the_door(chance: Random) -> None:
 
 
 def test_strangers_say_anything_to_a_member() -> None:
-    repeat(strangers_at_the_door, 30)
+    repeat(strangers_at_the_door, 12)
 
 
 ALL = (
     strangers_at_the_listener,
+    an_admitted_peer_that_says_anything,
     a_listener_that_answers_anything,
     operations_of_any_kind,
     strangers_at_the_door,
