@@ -6,7 +6,7 @@ operation is logged once a minute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from noex.runtime import exits, states, system
@@ -94,11 +94,12 @@ class Inbound:
             ops.UNSUPPORTED: self._unsupported,
         }
 
-    def receive(self, uid: Uid, messages: Iterable[bytes | memoryview | Parcel]) -> None:
+    def receive(self, uid: Uid, messages: Sequence[bytes | memoryview | Parcel]) -> None:
         """Carry out the operations of one batch, in order."""
         peer = self._operations.peers.get(uid[0])
         if peer is None or peer.uid != uid:
             return
+        peer.is_alone = len(messages) == 1
         for data in messages:
             if peer.is_lost:
                 return  # its life has ended meanwhile: nothing more of it is delivered

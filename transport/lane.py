@@ -237,6 +237,11 @@ class UserLane:
                 self._flush_handle = self._loop.call_soon(self._flush)
         return True
 
+    def push(self) -> None:
+        """Let what is queued leave now, not with the rest of this turn of the loop."""
+        if self._dirty and not self._is_draining:
+            self._flush()
+
     def queued(self, uid: Uid) -> int:
         """Bytes that wait for this life or are not acknowledged by it, with their overhead."""
         outlet = self._outlets.get(uid)

@@ -28,6 +28,7 @@ class Peer:
     __slots__ = (
         "calls",
         "incoming",
+        "is_alone",
         "is_lost",
         "links",
         "monitors",
@@ -41,6 +42,7 @@ class Peer:
         self.uid = uid
         self.node_id = uid[0]
         self.is_lost = False
+        self.is_alone = False  # its last message came by itself: few calls are under way
         self.calls: dict[int, LocalCaller] = {}  # ours, waiting for its reply
         self.monitors: dict[int, Monitor] = {}  # ours, on its processes
         self.links: set[tuple[Ref[Any], Ref[Any]]] = set()  # (own process, its process)

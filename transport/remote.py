@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -59,6 +60,10 @@ class Post(Protocol):
     ) -> bool: ...
 
 
+def _nothing() -> None:
+    pass
+
+
 def stream() -> int:
     """The stream of what is sent now: the process that runs, or 0 outside of all."""
     process = current_process.get()
@@ -103,6 +108,7 @@ class RemoteOperations:
         self.codec = codec
         self.peers: dict[str, Peer] = {}
         self.post = post  # may be exchanged for a shorter way to the same
+        self.push: Callable[[], object] = _nothing  # have what is posted leave at once
         self._call_serial = 0
         self._throttle = Throttle()
         self._complained: set[tuple[str, str]] = set()
@@ -186,6 +192,8 @@ class RemoteOperations:
         if not self.post(peer.uid, data, sender=sender):
             raise OverloadedError(ref.node_id)
         peer.calls[ident] = caller
+        if peer.is_alone and len(peer.calls) == 1:  # nobody would share the batch
+            self.push()
 
     def cancel_call(self, ref: Ref[Any], caller: LocalCaller) -> None:
         """The caller waits no more: tell the peer, unless it has answered."""

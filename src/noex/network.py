@@ -120,7 +120,7 @@ class Network:
             consumers=self._kernel.scheduler,
         )
         await self._lane.start()
-        self.remote.post = self._lane.send
+        self.remote.post, self.remote.push = self._lane.send, self._lane.push
         self._kernel.remote = self.remote
 
     async def _secure(self) -> Curve:
