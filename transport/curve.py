@@ -27,7 +27,9 @@ from noex.runtime.errors import NoexError
 from noex.runtime.node_id import parse_node_id
 from noex.transport.control_sockets import Socket
 from noex.transport.gate import CRYPTOGRAPHIC, MECHANISM_MISMATCH, UNKNOWN, Gate
+from noex.transport.hangup import hang_up
 from noex.transport.keys import ClusterSecret, KeyPair, NodeKeys
+from noex.transport.receiving import receive, rest_of
 from noex.transport.sockets import ZAP_DOMAIN
 from noex.transport.wire import make_routing_id
 from noex.transport.zap import Zap
@@ -71,7 +73,7 @@ class Arrival(NamedTuple):
     `peer` is None where keys are not bound to names; it may be a client (``client:name``).
     """
 
-    parts: list[bytes]
+    parts: list[Any]
     peer: str | None
 
 
@@ -155,18 +157,17 @@ class Curve:
     def receive(self, router: Socket, lane: str) -> Arrival | None:
         """One message of a listening ROUTER, None for one that claims another's name.
 
-        Raises `zmq.Again` when there is none.
+        Whoever does that is hung up on. Raises `zmq.Again` when there is no message.
         """
         if not self._credentials.is_named:
-            return Arrival(router.recv_multipart(_NOBLOCK), None)
+            return Arrival(receive(router), None)
         first = router.recv(_NOBLOCK, copy=False)
         routing_id, peer = first.bytes, user_of(first)
-        parts = [routing_id]
-        if first.more:
-            parts += router.recv_multipart(_NOBLOCK)
+        parts = rest_of(router, routing_id)
         if self.may_use(peer, routing_id):
             return Arrival(parts, peer)
         self.spoofed(lane, peer, routing_id.decode("utf-8", "replace")[:200], address_in(first))
+        hang_up(first, router)
         return None
 
     def may_use(self, peer: str, routing_id: bytes) -> bool:
@@ -186,7 +187,7 @@ class Curve:
         else:
             self.dial(sock, peer)
 
-    def receive_checked(self, router: Socket) -> list[bytes] | None:
+    def receive_checked(self, router: Socket) -> list[Any] | None:
         """The user lane's hook for reading, where keys are bound to names."""
         arrival = self.receive(router, "user")
         return None if arrival is None else arrival.parts

@@ -19,7 +19,12 @@ def receive(router: zmq.Socket[bytes]) -> list[Any]:
     A view is of ZeroMQ's own memory, which lives as long as the view. Raises `zmq.Again` if there
     is none.
     """
-    parts: list[Any] = [router.recv(_NOBLOCK), router.recv(_NOBLOCK)]
+    return rest_of(router, router.recv(_NOBLOCK))
+
+
+def rest_of(router: zmq.Socket[bytes], routing_id: bytes) -> list[Any]:
+    """The same, of a message whose routing id has been read."""
+    parts: list[Any] = [routing_id, router.recv(_NOBLOCK)]
     if router.getsockopt(_RCVMORE):
         take_rest(router, parts)
     return parts

@@ -21,6 +21,7 @@ from secured import (
     as_node,
     gates,
     hello,
+    is_hung_up_on,
     ports_of,
     question,
     refused,
@@ -294,6 +295,7 @@ async def test_a_key_opens_no_door_under_the_name_of_another_node(
             for port in (control, user):  # with the routing id of b
                 dealer = c.dial(port, as_c, make_routing_id(b.id, 1 << 62, 1))
                 await is_spoof(a, dealer, hello(b.id, b.id))
+                assert is_hung_up_on(dealer)
             for sender, me in ((b.id, b.id), (ring.ids["c"], b.id), (b.id, ring.ids["c"])):
                 await is_spoof(a, c.dial(control, as_c), hello(sender, me))  # without one
         assert refused(a) == {SPOOF: 5}

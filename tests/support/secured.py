@@ -123,24 +123,33 @@ def as_node(keys: NodeKeys, own: str, target: str) -> Callable[[zmq.Socket[bytes
     return lambda sock: secure_dialler(sock, credentials_of(own, None, keys), target)
 
 
-def shaken(dealer: zmq.Socket[bytes], timeout: float = DEADLINE) -> int:
+def shaken(dealer: zmq.Socket[bytes]) -> int:
     """The event that ends the handshake: succeeded, failed, or disconnected."""
-    monitor = dealer._monitor_socket
-    assert monitor is not None
-    final = (
+    return _next_event(
+        dealer,
         zmq.EVENT_HANDSHAKE_SUCCEEDED
         | zmq.EVENT_HANDSHAKE_FAILED_AUTH
         | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        | zmq.EVENT_DISCONNECTED
+        | zmq.EVENT_DISCONNECTED,
     )
-    deadline = time.monotonic() + timeout
+
+
+def is_hung_up_on(dealer: zmq.Socket[bytes]) -> bool:
+    """Whether the node ends the connection, sooner or later."""
+    return _next_event(dealer, zmq.EVENT_DISCONNECTED) == zmq.EVENT_DISCONNECTED
+
+
+def _next_event(dealer: zmq.Socket[bytes], wanted: int) -> int:
+    monitor = dealer._monitor_socket
+    assert monitor is not None
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         if monitor.poll(50):
             event = int.from_bytes(monitor.recv_multipart()[0][:2], "little")
-            if event & final:
+            if event & wanted:
                 return event
-    raise AssertionError(f"no end of the handshake within {timeout} s")
+    raise AssertionError(f"none of the events {wanted:#x} within {DEADLINE} s")
 
 
 def hello(sender: str, me: str, incarnation: int = 1 << 62) -> bytes:
