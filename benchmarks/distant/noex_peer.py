@@ -6,7 +6,7 @@ import asyncio
 from time import time
 from typing import Any, ClassVar, Final
 
-from distant.peer import Distant
+from distant.peer import Distant, sequential
 from noex import BehaviorRegistry, ClusterSettings, GenServer, Node, OverloadedError, Ref
 from noex.transport.control_events import ControlSettings
 
@@ -63,6 +63,20 @@ class Listener(GenServer[bool]):
         return max(self.longest, *silent, 0.0), False
 
 
+class Sender(GenServer[None]):
+    """Told ``(call, end)``, it calls one after the other until that time.
+
+    Order holds for all that one process sends to a peer, and what no process sends counts as sent
+    by one. So whoever is to pass a large message must be another process.
+    """
+
+    def init(self) -> None:
+        return None
+
+    async def handle_call(self, message: Any, state: None) -> Any:
+        return await sequential(*message), state
+
+
 class Noex(Distant):
     """Us."""
 
@@ -92,6 +106,7 @@ class Noex(Distant):
         self.ref: Ref[Any] = await self.node.spawn("echo", on=address)
         self.call, self.cast = self.ref.call, self.ref.cast
         self.second: Ref[Any] = await self.node.spawn("echo", on=address)
+        self.sender = await self.node.start(Sender)
         own = await self.node.start(Listener)
         self.listeners = [own, self.node.ref("listener", on=address)]
 
@@ -116,6 +131,10 @@ class Noex(Distant):
                 return int(await self.ref.call(data, timeout=LONG))
             except OverloadedError:
                 await asyncio.sleep(RETRY)
+
+    async def sequence(self, end: float) -> list[float]:
+        times: list[float] = await self.sender.call((self.other, end), timeout=LONG)
+        return times
 
     async def spawn(self) -> Any:
         return await self.node.spawn("echo", on=self.server)

@@ -141,12 +141,16 @@ class Distant:
         How long each took, and how many transfers were completed.
         """
         data, done, end = bytes(size), 0, perf_counter() + seconds
-        small = asyncio.create_task(sequential(self.other, end))
+        small = asyncio.create_task(self.sequence(end))
         await asyncio.sleep(0)  # the first is on its way
         while not done or perf_counter() < end:
             _check(await self.length(data), size)
             done += 1
         return await small, done
+
+    async def sequence(self, end: float) -> list[float]:
+        """Calls to the other actor, one after the other, until that time: how long each took."""
+        return await sequential(self.other, end)
 
 
 async def sequential(call: Callable[[Any], Awaitable[Any]], end: float) -> list[float]:
