@@ -114,7 +114,9 @@ def _withdraw(process: Process, monitor: Monitor) -> None:
     """Take a `Down` back that waits in the mailbox: something that does nothing takes its place,
     because the process has its turn already."""
     mailbox = process.mailbox
-    for place, (_, message, _) in enumerate(mailbox or ()):
+    if mailbox is None:
+        return
+    for place, (_, message, _) in enumerate(mailbox):
         if type(message) is Down and message.monitor is monitor:
             mailbox[place] = (SYSTEM, _NOTHING, None)
             return

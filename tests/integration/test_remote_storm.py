@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -27,11 +28,10 @@ async def wanderers(two: Pair, node_id: str, seed: int) -> list[Any]:
 async def storm(two: Pair, seed: int, blows: int) -> Counter[str]:
     """One storm; what was done in it, over all processes that live to tell."""
     random = Random(seed)
-    ids = [two.near.id, *two.cluster.ids]
-    groups = {node_id: await wanderers(two, node_id, seed) for node_id in ids}
-    everybody = [ref for group in groups.values() for ref in group]
-    for ref in everybody:
-        await ref.call(("know", everybody))
+    groups = {
+        node_id: await wanderers(two, node_id, seed) for node_id in (two.near.id, *two.cluster.ids)
+    }
+    await introduce(groups.values(), [ref for group in groups.values() for ref in group])
     for blow in range(blows):
         await asyncio.sleep(0.3)  # sleep: the storm goes on for a while
         name = random.choice(("far", "other"))
@@ -40,20 +40,26 @@ async def storm(two: Pair, seed: int, blows: int) -> Counter[str]:
             await asyncio.sleep(random.random() / 2)  # sleep: it stands still for so long
             two.cluster.resume(name)
         else:
-            node_id = two.cluster.id(name)
-            ups = sum(type(e) is NodeUp and e.node_id == node_id for e in two.news)
-            await two.cluster.restart(name)
-            await until(lambda i=node_id, n=ups: _ups(two, i) > n, f"{name} is back")
-            lost, groups[node_id] = groups[node_id], await wanderers(two, node_id, seed + blow + 1)
-            everybody += groups[node_id]
-            assert not set(lost) & set(groups[node_id])
-            for group in groups.values():
-                for ref in group:
-                    await ref.call(
-                        ("know", everybody if group is groups[node_id] else groups[node_id]),
-                        timeout=30.0,
-                    )
+            await kill(two, name, groups, seed + blow + 1)
     return await calm(two, [ref for group in groups.values() for ref in group])
+
+
+async def kill(two: Pair, name: str, groups: dict[str, list[Any]], seed: int) -> None:
+    """The node is killed and comes back; those who know the dead go on with them, too."""
+    node_id = two.cluster.id(name)
+    ups = _ups(two, node_id)
+    await two.cluster.restart(name)
+    await until(lambda: _ups(two, node_id) > ups, f"{name} is back")
+    everybody = [ref for group in groups.values() for ref in group]
+    groups[node_id] = fresh = await wanderers(two, node_id, seed)
+    assert not set(fresh) & set(everybody)
+    await introduce([group for group in groups.values() if group is not fresh], fresh)
+    await introduce([fresh], everybody + fresh)
+
+
+async def introduce(groups: Iterable[list[Any]], refs: list[Any]) -> None:
+    for ref in [ref for group in groups for ref in group]:
+        await ref.call(("know", refs), timeout=30.0)
 
 
 def _ups(two: Pair, node_id: str) -> int:

@@ -335,7 +335,7 @@ class Wanderer(GenServer[None]):
         asking = asyncio.ensure_future(other.call("keep", timeout=self.PATIENCE))
         await asyncio.sleep(self.random.random() / 100)
         asking.cancel()
-        await asyncio.wait([asking])
+        await asyncio.gather(asking, return_exceptions=True)
 
     async def tell(self, other: Any) -> None:
         for _ in range(self.random.randrange(20)):
