@@ -802,3 +802,39 @@ def test_a_ref_knows_whether_it_is_local():
             assert near.elsewhere(ref) == ref and hash(near.elsewhere(ref)) == hash(ref)
 
     asyncio.run(main())
+
+
+@world
+async def test_a_call_that_is_alone_leaves_at_once_and_one_of_many_with_the_others(w):
+    pushed = []
+    w.near.operations.push = lambda: pushed.append(1)
+    for n in range(5):
+        await w.target.call(n)
+    assert len(pushed) == 4  # only after the first answer it is known to be alone
+    pushed.clear()
+
+    async def caller():
+        for n in range(10):
+            await w.target.call(n)
+
+    await asyncio.gather(*(caller() for _ in range(100)))
+    assert len(pushed) <= 100  # of a thousand: this mesh brings each answer by itself
+    pushed.clear()
+    w.near.operations.peers[w.far.uid[0]].is_alone = False
+    w.target.cast("not waited for")
+    assert pushed == []
+
+
+@world
+async def test_a_batch_ends_where_the_life_of_its_sender_does(w):
+    """What lies behind the end of a life is not delivered, though it came with it."""
+
+    def end_life(_peer, _op):
+        w.near.operations.peer_down(w.far.uid)
+
+    w.near.inbound._handlers[ops.DOWN] = end_life
+    down = ops.pack_op(ops.DOWN, ident=1, body=b"\xa4gone")
+    cast = ops.pack_op(ops.CAST, w.here.serial, body=b"\xa4late")
+    w.near.inbound.receive(w.far.uid, [cast, down, cast, cast])
+    w.mesh.part(w.near, w.far)
+    assert await w.here.call("heard") == [("cast", "late")]
