@@ -16,7 +16,7 @@ EVENTS = ROOT / "docs" / "events.md"
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 OTHER_WAYS = {"_complain": 0, "_note": 0, "Note": 1}
 # The two whose name is put together where they are logged.
-COMPOSED = {"control_frame_refused", "control_pulse_refused"}
+COMPOSED = {"control_frame_refused", "control_pulse_refused", "control_subscription_refused"}
 # The demo is one program in many modules: the map shows them as `demo_*.py`.
 SHOWN_TOGETHER = re.compile(r"demo_\w+\.py")
 
