@@ -19,7 +19,8 @@ from noex.runtime.errors import (
 )
 from noex.testing import run_virtual
 
-SEEDS = range(40)
+SEEDS = range(24)
+BLOCK = 8  # schedules of one test
 
 
 def faults(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -48,7 +49,7 @@ def test_each_call_in_flight_to_a_node_that_is_killed_has_one_outcome(noticed: f
     for seed in SEEDS:
         total += run_virtual(main(seed))
     assert set(total) == {"reply", NodeNotReachableError}
-    assert min(total.values()) > 100
+    assert min(total.values()) > 60
 
 
 def test_calls_under_cuts_have_one_outcome_and_are_executed_once_at_most() -> None:
@@ -80,7 +81,7 @@ def test_calls_under_cuts_have_one_outcome_and_are_executed_once_at_most() -> No
     for seed in SEEDS:
         total += run_virtual(main(seed))
     assert set(total) == {"reply", CallTimeoutError}
-    assert min(total.values()) > 300
+    assert min(total.values()) > 200
 
 
 def test_every_monitor_fires_once_whatever_happens_to_the_process_and_its_node() -> None:
@@ -118,7 +119,7 @@ def test_every_monitor_fires_once_whatever_happens_to_the_process_and_its_node()
     for seed in SEEDS:
         total += run_virtual(main(seed))
     assert set(total) == {"killed", "noproc", "noconnection"}
-    assert sum(total.values()) == 40 * 60
+    assert sum(total.values()) == len(SEEDS) * 60
 
 
 class Schedule:
@@ -259,13 +260,10 @@ class Schedule:
             assert heard == sorted(set(heard)), (who, heard)
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_processes_that_do_everything_over_a_network_that_fails_leave_nothing_open(
-    block: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def check_block(block: int, caplog: pytest.LogCaptureFixture) -> None:
     outcomes: Counter[Any] = Counter()
     downs = exits = broken = removed = survivors = 0
-    for seed in range(block * 12, block * 12 + 12):
+    for seed in range(block * BLOCK, block * BLOCK + BLOCK):
         schedule = Schedule(seed)
         town = run_virtual(schedule.run(150))
         outcomes += town.outcomes()
@@ -277,9 +275,24 @@ def test_processes_that_do_everything_over_a_network_that_fails_leave_nothing_op
     assert faults(caplog) == []
     # the schedules are worth something only if all of this happened
     assert set(outcomes) >= {"reply", CallTimeoutError, NodeNotReachableError, NoProcessError}
-    assert min(downs, exits, broken) > 50
-    assert survivors > 20
-    assert removed > 3
+    assert min(downs, exits, broken) > 25
+    assert survivors > 10
+    assert removed > 0
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_processes_that_do_everything_over_a_network_that_fails_leave_nothing_open(
+    block: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_block(block, caplog)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(100, 120))
+def test_processes_that_do_everything_leave_nothing_open_under_many_schedules(
+    block: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_block(block, caplog)
 
 
 def test_a_server_that_crashes_while_the_way_is_cut_is_told_after_the_heal() -> None:

@@ -19,6 +19,7 @@ from noex.transport import wire
 from noex.transport.lane_settings import LaneSettings
 
 PLACES = st.integers(0, 2)
+BLOCK = 18  # schedules of one test
 
 
 def simulate(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -124,7 +125,7 @@ class LaneSchedules(RuleBasedStateMachine):
 
 
 TestLaneSchedules = LaneSchedules.TestCase
-TestLaneSchedules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLaneSchedules.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 
 class Chance:
@@ -196,10 +197,9 @@ class Chance:
                 a.expel(b.uid)
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_every_message_arrives_once_and_in_order_under_random_schedules(block: int) -> None:
+def check_block(block: int) -> None:
     arrived = redials = lost = lives = large = 0
-    for seed in range(block * 25, block * 25 + 25):
+    for seed in range(block * BLOCK, block * BLOCK + BLOCK):
         with VirtualTime() as virtual:
             house = virtual.run(Chance(seed).run(60))
         arrived += sum(map(len, house.arrived.values()))
@@ -208,11 +208,22 @@ def test_every_message_arrives_once_and_in_order_under_random_schedules(block: i
         lives += len(house.arrived)
         large += sum(len(m[3]) > 20_000 for got in house.arrived.values() for m in got)
     # the schedules are worth something only if all of this happened
-    assert arrived > 2000
-    assert redials > 60
-    assert lost > 60
-    assert lives > 120
-    assert large > 100
+    assert arrived > 1500
+    assert redials > 50
+    assert lost > 50
+    assert lives > 100
+    assert large > 50
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_every_message_arrives_once_and_in_order_under_random_schedules(block: int) -> None:
+    check_block(block)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(100, 120))
+def test_every_message_arrives_once_and_in_order_under_many_schedules(block: int) -> None:
+    check_block(block)
 
 
 def test_two_that_dial_each_other_at_once_have_one_healthy_connection_each_way() -> None:
