@@ -79,9 +79,11 @@ def dialled(node: Node) -> list[str]:
 
 
 @ipc_only
-def test_nodes_with_the_same_directory_talk_through_it(folder: Path) -> None:
+@pytest.mark.parametrize("secret", (None, "one that is long enough"))
+def test_nodes_with_the_same_directory_talk_through_it(folder: Path, secret: str | None) -> None:
     async def main() -> None:
-        async with two_nodes("a@127.0.0.1:0", "b@127.0.0.1:0", ipc_dir=folder) as (a, b):
+        options: dict[str, Any] = {"ipc_dir": folder, "cluster_secret": secret}
+        async with two_nodes("a@127.0.0.1:0", "b@127.0.0.1:0", **options) as (a, b):
             await talk(a, b)
             assert all(endpoint.startswith("ipc://") for endpoint in dialled(a) + dialled(b))
             assert len(dialled(a)) == len(dialled(b)) == 1
