@@ -28,7 +28,7 @@ from noex.transport.ipc import IpcFolder
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import Outbound, Uid, Weight
 from noex.transport.outlet import GOODBYE_LINGER, Outlet
-from noex.transport.receiving import receive as read
+from noex.transport.receiving import patient
 from noex.transport.reception import (
     Answer,
     Deliver,
@@ -113,7 +113,6 @@ class UserLane:
         self._max_message = self.settings.max_message
         self._on_messages, self._on_trouble = on_messages, on_trouble
         self._secure = secure
-        self._receive = receive or read
         self._holds = holds
         self._ipc, self._names = ipc, Names()
         self._consumers = consumers or _Nobody()
@@ -131,6 +130,7 @@ class UserLane:
             settings=self.settings,
             numbers=self._numbers,
         )
+        self._receive = receive or patient(self._reception.refused)
         self._outlets: dict[Uid, Outlet] = {}
         self._dirty: list[Outlet] = []
         self._flush_handle: asyncio.Handle | None = None

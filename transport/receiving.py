@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 
+from noex.transport.hangup import hang_up
 from noex.transport.wire_bulk import MOST_FRAMES
 
 # plain ints: every use of pyzmq's enum flags builds another enum
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _RCVMORE: Final = int(zmq.RCVMORE)
+PATIENCE: Final = 1000
+"""Messages after a refusal: more than may be under way when it is read."""
 
 
 def receive(router: zmq.Socket[bytes]) -> list[Any]:
@@ -20,6 +24,31 @@ def receive(router: zmq.Socket[bytes]) -> list[Any]:
     is none.
     """
     return rest_of(router, router.recv(_NOBLOCK))
+
+
+def patient(refused: dict[bytes, int]) -> Callable[[zmq.Socket[bytes]], list[Any]]:
+    """`receive` for a listener that has `refused` some routing ids, with how much each has said
+    since: whoever goes on and on is hung up on."""
+
+    def receive_from_all(router: zmq.Socket[bytes]) -> list[Any]:
+        routing_id = router.recv(_NOBLOCK)
+        said = refused.get(routing_id)
+        if said is None:
+            return rest_of(router, routing_id)
+        refused[routing_id] = said + 1
+        return rest_of(router, routing_id) if said < PATIENCE else _last_of(router, routing_id)
+
+    return receive_from_all
+
+
+def _last_of(router: zmq.Socket[bytes], routing_id: bytes) -> list[Any]:
+    """Hang up on the sender of this message. Nobody looks at what it says."""
+    parts: list[Any] = [routing_id]
+    frame = router.recv(_NOBLOCK, copy=False)
+    hang_up(frame, router)
+    if frame.more:
+        take_rest(router, parts)
+    return [routing_id, b""]
 
 
 def rest_of(router: zmq.Socket[bytes], routing_id: bytes) -> list[Any]:

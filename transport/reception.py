@@ -95,8 +95,13 @@ class Reception:
         self._sessions: dict[Uid, Inbound] = {}
         self._current: dict[bytes, Inbound] = {}
         self._waiting: dict[Uid, _Waiting] = {}  # in order of `until`
-        self._refused: dict[bytes, None] = {}  # oldest first
+        self._refused: dict[bytes, int] = {}  # oldest first
         self._owing: dict[Uid, Inbound] = {}
+
+    @property
+    def refused(self) -> dict[bytes, int]:
+        """The routing ids that are refused. Who reads may count at each what it says since."""
+        return self._refused
 
     @property
     def deadline(self) -> float | None:
@@ -332,6 +337,6 @@ class Reception:
         self._remember_refused(routing_id)
 
     def _remember_refused(self, routing_id: bytes) -> None:
-        self._refused[routing_id] = None
+        self._refused[routing_id] = 0
         if len(self._refused) > REFUSED_KEPT:
             del self._refused[next(iter(self._refused))]

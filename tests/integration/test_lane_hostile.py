@@ -16,6 +16,7 @@ from lanes import Stranger, run, until
 from noex.transport import wire
 from noex.transport.lane import UserLane
 from noex.transport.lane_settings import LaneSettings
+from noex.transport.receiving import PATIENCE
 from noex.transport.wire import Hello, Opened, Refusal
 
 pytestmark = pytest.mark.timeout(60)
@@ -148,6 +149,26 @@ def test_a_bad_frame_costs_its_sender_the_connection(
         run(main)
     lines = [record for record in caplog.records if "refused" in record.getMessage()]
     assert len(lines) == 1
+
+
+def test_a_refused_stranger_who_goes_on_and_on_is_hung_up_on() -> None:
+    async def main() -> None:
+        got: list[bytes] = []
+        async with lane(B, got) as victim:
+            with Stranger(victim.port) as stranger:
+                stranger.socket.setsockopt(zmq.RECONNECT_IVL, -1)
+                monitor = stranger.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+                try:
+                    for _ in range(2 * PATIENCE):
+                        stranger.socket.send(b"again")
+                    await until(lambda: monitor.poll(0), "the connection is closed")
+                finally:
+                    stranger.socket.disable_monitor()
+                    monitor.close(0)
+            await check_alive(victim, got)
+            assert got == [b"honest"]
+
+    run(main)
 
 
 def test_a_bad_batch_leaves_the_session_where_it_was() -> None:
