@@ -5,8 +5,9 @@ member looks into its own directory first: when somebody listens under that memb
 there, else over TCP. So nothing has to be told to anybody, a node without the directory is reached
 as ever, and one on another host is never found in it.
 
-1. `listen`: the directory is made (0700) or checked, a file that nobody listens at is removed, and
-   the socket file is open to this user alone (0600).
+1. `listen`: the directory is made (0700) or checked, files that nobody listens at are removed (those
+   of others only when they are old: between bind and listen nobody listens, either), and the socket
+   file is open to this user alone (0600).
 2. `find`: the endpoint of a member that listens here, for `noex.transport.route`.
 3. `leave` removes the file.
 
@@ -21,6 +22,7 @@ import re
 import socket
 import stat
 import sys
+import time
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -34,6 +36,10 @@ LONGEST: Final = 107 if sys.platform.startswith("linux") else 103
 """Bytes that the path of a socket may have."""
 
 LONGEST_NAME: Final = 48
+STALE_AFTER: Final = 60.0
+"""Seconds from which on a file of another node that nobody listens at is taken for a dead one's."""
+
+_SUFFIX: Final = ".user"
 _OPTION: Final = "ipc_dir"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.@:\-\[\]]")
 
@@ -43,7 +49,7 @@ def file_name(node_id: str) -> str:
     name = _UNSAFE.sub("_", node_id)
     if name != node_id or len(name) > LONGEST_NAME:
         name = blake2b(node_id.encode(), digest_size=16).hexdigest()
-    return f"{name}.user"
+    return name + _SUFFIX
 
 
 def somebody_listens(path: Path) -> bool:
@@ -80,6 +86,7 @@ class IpcFolder:
         self._check_length(path)
         self._prepare()
         _clear(path, self)
+        self._sweep()
         try:
             sock.bind(f"ipc://{path}")
         except zmq.ZMQError as error:
@@ -104,6 +111,15 @@ class IpcFolder:
     def unusable(self, reason: str) -> InvalidOptionError:
         """The error for a directory that does not serve."""
         return InvalidOptionError(_OPTION, str(self.folder), reason)
+
+    def _sweep(self) -> None:
+        """Remove what killed nodes have left: with a port that is chosen none comes back for it."""
+        for path in self.folder.glob("*" + _SUFFIX):
+            with suppress(OSError):
+                found = path.lstat()
+                is_old = time.time() - found.st_mtime > STALE_AFTER
+                if stat.S_ISSOCK(found.st_mode) and is_old and not somebody_listens(path):
+                    path.unlink()
 
     def _check_length(self, path: Path) -> None:
         length = len(os.fsencode(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ import zmq
 from noex.runtime.errors import InvalidOptionError, PortInUseError
 from noex.transport.ipc import (
     LONGEST,
+    STALE_AFTER,
     IpcFolder,
     check_ipc_dir,
     file_name,
@@ -71,6 +73,31 @@ def test_what_a_dead_process_left_is_replaced(folder: Path, router: zmq.Socket[b
     assert ipc.find(A) is None
     ipc.listen(router, A)
     assert somebody_listens(ipc.path_of(A))
+
+
+def test_what_killed_nodes_have_left_is_swept_and_nothing_else(
+    folder: Path, router: zmq.Socket[bytes]
+) -> None:
+    ipc = IpcFolder(str(folder))
+    dead, starting = ipc.path_of("dead@127.0.0.1:1"), ipc.path_of("starting@127.0.0.1:1")
+    leave_a_dead_socket(dead)
+    leave_a_dead_socket(starting)  # between bind and listen, as far as can be seen
+    no_socket = folder / "notes.user"
+    no_socket.write_text("")
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(ipc.path_of("living@127.0.0.1:1")))
+        living.listen()
+        long_ago = time.time() - 2 * STALE_AFTER
+        for path in (dead, no_socket, ipc.path_of("living@127.0.0.1:1")):
+            os.utime(path, (long_ago, long_ago))
+        ipc.listen(router, A)
+        left = {path.name for path in folder.iterdir()}
+    assert left == {
+        "living@127.0.0.1:1.user",
+        "starting@127.0.0.1:1.user",
+        "notes.user",
+        f"{A}.user",
+    }
 
 
 def test_a_name_in_use_is_not_taken_away(folder: Path, router: zmq.Socket[bytes]) -> None:
