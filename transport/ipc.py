@@ -5,9 +5,9 @@ member looks into its own directory first: when somebody listens under that memb
 there, else over TCP. So nothing has to be told to anybody, a node without the directory is reached
 as ever, and one on another host is never found in it.
 
-1. `listen`: the directory is made (0700) or checked, files that nobody listens at are removed (those
-   of others only when they are old: between bind and listen nobody listens, either), and the socket
-   file is open to this user alone (0600).
+1. `listen`: the directory is made (0700) or checked, and the socket file is open to this user alone
+   (0600). Files that nobody listens at are removed, those of other nodes only when they are old:
+   between bind and listen nobody listens, either.
 2. `find`: the endpoint of a member that listens here, for `noex.transport.route`.
 3. `leave` removes the file.
 
