@@ -147,6 +147,7 @@ async def _beside(peer: Distant, size: Size) -> Figures | None:
     return figures | ({} if gap is None else {"gap": gap * 1e3})
 
 
+# What is large comes last: memory that goes back to the system would hide what actors take.
 CALLS = "calls/s, {} callers"
 ROWS = (
     Row(
@@ -170,6 +171,14 @@ ROWS = (
     ),
     Row("casts", _rate(lambda p, s: p.casts(s)), (Line("casts/s", "rate", wanted="800,000"),)),
     Row(
+        "spawns",
+        _spawns,
+        (
+            Line("remote spawns/s, all kept", "rate"),
+            Line("bytes resident for each", "bytes", less_is_better=True),
+        ),
+    ),
+    Row(
         "ten-kilobytes",
         _rate(lambda p, s: p.payloads(100, TEN_KILOBYTES, s)),
         (Line("calls/s with 10 kB, 100 callers", "rate"),),
@@ -187,14 +196,6 @@ ROWS = (
             Line("refused for the time being, for each", "refused", True),
             Line("GB/s of 50 MiB then", "amount"),
             Line("longest gap of heartbeats then, ms", "gap", True, "under 400"),
-        ),
-    ),
-    Row(
-        "spawns",
-        _spawns,
-        (
-            Line("remote spawns/s, all kept", "rate"),
-            Line("bytes resident for each", "bytes", less_is_better=True),
         ),
     ),
     Row(
