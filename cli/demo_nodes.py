@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from noex.cli import demo_single
+from noex.cli.security import environment_without_keys
 from noex.transport.ports import choose_ports
 
 START_TIMEOUT: Final = 60.0  # four Pythons start at once, perhaps on a busy machine
@@ -56,6 +57,7 @@ class Program:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=environment_without_keys(),  # all of it is on loopback, and this program has none
             start_new_session=True,  # Ctrl-C is ours; we end the others in order
         )
         self._listening = asyncio.create_task(self._listen())

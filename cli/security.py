@@ -14,6 +14,13 @@ from typing import Any, Final, TypeVar
 import click
 
 SECRET_VARIABLE: Final = "NOEX_CLUSTER_SECRET"
+VARIABLES: Final = (
+    SECRET_VARIABLE,
+    "NOEX_CLUSTER_SECRET_FILE",
+    "NOEX_KEY_FILE",
+    "NOEX_PEERS_FILE",
+)
+"""All variables that give a command keys."""
 _NAMES: Final = ("cluster_secret_file", "key_file", "peers_file")
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -39,6 +46,11 @@ _OPTIONS: Final = (
         help="TOML file with the public keys of the nodes, in a table [peers].",
     ),
 )
+
+
+def environment_without_keys() -> dict[str, str]:
+    """This program's environment, for nodes that are to have no keys."""
+    return {name: text for name, text in os.environ.items() if name not in VARIABLES}
 
 
 def security_options(command: C) -> C:

@@ -172,7 +172,7 @@ class NodeKeys:
     ) -> None:
         require_curve()
         self._pair = KeyPair.of(_checked_secret(secret))
-        self._peers = MappingProxyType(_checked_keys(peers or {}, "keys.peers"))
+        self._peers = MappingProxyType(_spelled(_checked_keys(peers or {}, "keys.peers")))
         self._clients = MappingProxyType(_checked_keys(clients or {}, "keys.clients"))
         _check_addresses(self._peers)
         _check_distinct(self._peers, self._clients)
@@ -319,6 +319,11 @@ def _checked_keys(keys: Any, option: str) -> dict[str, str]:
             raise InvalidOptionError(f"{option}[{name!r}]", HIDDEN, reason)
         checked[name] = text
     return checked
+
+
+def _spelled(peers: Mapping[str, str]) -> dict[str, str]:
+    """With the node ids as nodes spell their own: an address may be written in several ways."""
+    return {str(parse_node_id(node_id)): key for node_id, key in peers.items()}
 
 
 def _check_addresses(peers: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from noex.cli import serving
+from noex.cli import security, serving, start
 from noex.cli.commands import group
 from noex.config import NodeConfig
 from noex.transport.keys import ClusterSecret, NodeKeys
@@ -117,6 +117,18 @@ def test_an_insecure_address_names_the_cures(configs: list[NodeConfig]) -> None:
     for cure in ("--cluster-secret-file", "--key-file", "--insecure", "cluster_secret="):
         assert cure in result.output
     assert invoke("start", "a@0.0.0.0:4001", CLUSTER_SECRET=SECRET).exit_code == 0
+
+
+def test_the_nodes_of_the_demo_have_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one of them, and has none."""
+    for variable in security.VARIABLES:
+        monkeypatch.setenv(variable, "x")
+    monkeypatch.setenv("NOEX_CLUSTER", "kept")
+    environment = security.environment_without_keys()
+    assert not set(security.VARIABLES) & environment.keys()
+    assert environment["NOEX_CLUSTER"] == "kept"
+    takes = {p.envvar for p in start.command.params if "file" in (p.name or "")}
+    assert takes | {"NOEX_CLUSTER_SECRET"} == set(security.VARIABLES)
 
 
 # ---------------------------------------------------------------------- keygen

@@ -175,6 +175,17 @@ def test_a_key_is_bound_to_a_whole_node_id(node_id: str) -> None:
         NodeKeys(KEYS[A].secret, {node_id: PUBLIC[B]})
 
 
+def test_an_address_is_one_however_it_is_written() -> None:
+    keys = KEYS[A].trusting({"b@[0:0:0:0:0:0:0:1]:4002": PUBLIC[B]})
+    assert keys.peers == {"b@[::1]:4002": PUBLIC[B]}
+    own = KEYS[A].trusting({"a@[::0:1]:4001": PUBLIC[A], **keys.peers})
+    config = NodeConfig("a@[0::1]:4001", keys=own, seeds=["b@[0:0::1]:4002"])
+    assert credentials_of(str(config.address), None, own).admitted.keys() == {
+        z85.decode(PUBLIC[A]),
+        z85.decode(PUBLIC[B]),
+    }
+
+
 def test_keys_come_from_files(tmp_path: Path) -> None:
     key, peers = tmp_path / "a.key", tmp_path / "peers.toml"
     key.write_text(KEYS[A].secret + "\n")
