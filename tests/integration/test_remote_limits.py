@@ -11,47 +11,50 @@ from noex import GenServer, MessageSerializationError, ServerCrashedError
 from noex.transport.lane_settings import LaneSettings
 
 LIMIT = 100_000
-LARGE = "x" * 2 * LIMIT
+KINDS: dict[str, Any] = {"text": "x", "bytes": b"x"}  # bytes travel beside their message
 
 
-class Large(GenServer[str]):
+class Large(GenServer[Any]):
     """Replies, crashes and ends with more than may travel."""
 
-    def init(self) -> str:
-        return LARGE
+    def init(self, kind: str) -> Any:
+        return KINDS[kind] * 2 * LIMIT
 
-    def handle_call(self, message: Any, state: str) -> Any:
+    def handle_call(self, message: Any, state: Any) -> Any:
         match message:
             case "crash":
-                raise ValueError(LARGE)
+                raise ValueError(state)
             case "large":
-                return LARGE, state
+                return state, state
         return len(message), state
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @run_async
-async def test_what_is_larger_than_max_message_is_an_error_and_never_silence() -> None:
+async def test_what_is_larger_than_max_message_is_an_error_and_never_silence(kind: str) -> None:
     """Message, reply, state, exit reason: the caller hears of it, and the tables are empty."""
+    unit = KINDS[kind]
+    large = unit * 2 * LIMIT
     options = {"classes": {"large": Large}, "lane": LaneSettings(max_message=LIMIT)}
     a = await start_node("a", **options)
     b = await start_node("b", [a], **options)
     try:
-        ref = await a.spawn("large", on=b.id)
+        ref = await a.spawn("large", kind, on=b.id)
         monitor = a.monitor(ref)
-        for call in (ref.call(LARGE), ref.call("large"), ref.get_state()):
+        for call in (ref.call(large), ref.call("large"), ref.get_state()):
             with pytest.raises(MessageSerializationError):
                 await call
         for use in (ref.cast, ref.send, ref.exit):
             with pytest.raises(MessageSerializationError):
-                use(LARGE)
+                use(large)
         with pytest.raises(MessageSerializationError):
-            await ref.stop(LARGE)
-        fits = "x" * (LIMIT - 10_000)
+            await ref.stop(large)
+        fits = unit * (LIMIT - 10_000)
         assert await ref.call(fits) == len(fits)
         with pytest.raises(ServerCrashedError) as caught:
             await ref.call("crash")
-        assert "ValueError('xxx" in str(caught.value.reason)  # it came as a text
-        assert str(await monitor.wait(5.0)).startswith("ValueError('xxx")
+        assert f"ValueError({unit * 3!r}"[:-1] in str(caught.value.reason)  # it came as a text
+        assert str(await monitor.wait(5.0)).startswith(f"ValueError({unit * 3!r}"[:-1])
         for node in (a, b):
             assert node.network is not None
             assert [peer.open_rows for peer in node.network.remote.peers.values()] == [0]
