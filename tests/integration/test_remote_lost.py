@@ -375,6 +375,8 @@ def test_a_node_that_stands_still_too_long_is_lost_once_and_comes_back_as_anothe
             await watcher.call(("link", [ref]))
             await watcher.call(("monitor", [ref], 1000))
             await ref.call(("monitor", here))
+            ref.cast(("ask", here, "keep", LONG))  # it will lose us, as we lose it
+            await eventually(lambda: here.call("owed"), lambda owed: owed == 1)
             kept = [ends(ref.call(("keep", n), timeout=LONG)) for n in range(1000)]
             tasks = [asyncio.ensure_future(each) for each in kept]
             await eventually(ref.statistics, lambda s: s.replies_owed == 1000)
@@ -385,6 +387,7 @@ def test_a_node_that_stands_still_too_long_is_lost_once_and_comes_back_as_anothe
                 outcomes = await asyncio.wait_for(asyncio.gather(*tasks), AT_ONCE)
                 assert {type(outcome) for outcome, _ in outcomes} == {NodeNotReachableError}
                 nothing_open(two, peer)
+                assert await here.call("owed") == 0
             await two.until_happened(NodeUp, 2)
             seen = await watcher.call("seen")
             assert len(seen) == 1001 and set(seen.values()) == {1}
@@ -393,7 +396,8 @@ def test_a_node_that_stands_still_too_long_is_lost_once_and_comes_back_as_anothe
             # The process itself lives on, under the new life of its node; it lost its peer, too.
             alive = two.near.kernel.ref_for(two.far, two.peer.uid[1], ref.serial)
             heard = await alive.call("heard")
-            assert ("down", here, "noconnection") in heard
+            assert heard.count(("down", here, "noconnection")) == 1
+            assert heard.count(("asked", "NodeNotReachableError")) == 1
             assert [item for item in heard if item[0] == "exit"] == [
                 ("exit", watcher, "noconnection")
             ]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from noex.registry.behaviors import behavior
 from noex.runtime.errors import NoexError
 from noex.runtime.genserver import GenServer
-from noex.runtime.messages import Down, Exit
+from noex.runtime.messages import Down, Exit, TaskResult
 from noex.runtime.returns import Ignore, NoReply, Stop
 from noex.runtime.typed import Request, call, cast
 from noex.transport.message import message
@@ -90,6 +90,9 @@ class Server(GenServer[Any]):
                 crash(error)
             case ("end", reason):
                 return Stop(reason)
+            case ("ask", ref, question, timeout):  # the outcome is heard
+                self.spawn_task(ref.call(question, timeout=timeout))
+                return None
             case ("spawn", on, *what):
                 self.spawn_task(self.node.spawn("trouble", *what, on=on))
                 return None
@@ -102,6 +105,8 @@ class Server(GenServer[Any]):
                 self.heard.append(("down", ref, reason))
             case Exit(ref, reason):
                 self.heard.append(("exit", ref, reason))
+            case TaskResult(_, value, error):
+                self.heard.append(("asked", value if error is None else type(error).__name__))
             case _:
                 self.heard.append(("info", message))
 
