@@ -286,6 +286,9 @@ def many_lives_that_are_no_members(target: Target) -> int:
                 zmq.DEALER, target.user, ROUTING_ID=wire.make_routing_id(name, 7, 1), LINGER=100
             )
             user.send(wire.pack_hello(target.incarnation, 1, Hello(target.cluster, name, 7, 1)))
+        for name in ("y" * 60_000, "\n" * 500):
+            user = make(zmq.DEALER, target.user, ROUTING_ID=wire.make_routing_id(name, 7, 1))
+            user.send(wire.pack_hello(target.incarnation, 1, Hello(target.cluster, name, 7, 1)))
         control = make(zmq.DEALER, target.control)
         for number in range(400):
             name = f"ghost{number}@{HOST}:{number + 1}"
@@ -309,6 +312,7 @@ def other_versions_and_clusters(target: Target) -> int:
                 )
                 user.send(frame)
                 count += 1
+            user.send(wire.pack_hello(target.incarnation, 1, Hello("x" * 60_000, name, 7, 1)))
             me = Member(name, 7, "up", f"tcp://{HOST}:{number + 1}")
             control = make(zmq.DEALER, target.control)
             said = envelope(target, cluster.Hello("joining", me), me.uid, "another")

@@ -248,3 +248,12 @@ def test_a_routing_id_is_unique_and_short_enough() -> None:
     assert len(made) == 36
     assert max(map(len, made)) <= 255
     assert wire.make_routing_id("a@h:1", 2, 3) == b"a@h:1#2#3"
+
+
+@pytest.mark.parametrize(
+    "names", [("c" * 513, "a@h:1"), ("c", "a" * 513), ("\u00e9" * 300, "a@h:1")]
+)
+def test_names_in_a_greeting_are_short(names: tuple[str, str]) -> None:
+    frame = wire.pack_hello(1, 1, Hello(*names, 1, 1))
+    with pytest.raises(WireError, match="a name of"):
+        wire.unpack_hello(frame)
