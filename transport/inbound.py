@@ -24,6 +24,7 @@ from noex.runtime.reasons import NOCONNECTION, NOPROC
 from noex.runtime.reports import report_dead_letter
 from noex.runtime.typed import MethodCall
 from noex.transport import ops
+from noex.transport.codec_errors import UnknownTypeError
 from noex.transport.ops import (
     HEAD_SIZE,
     Op,
@@ -295,13 +296,27 @@ class Inbound:
     def _exit(self, peer: Peer, op: Op) -> None:
         process = self._find(op)
         if process is not None:
-            sender, reason = self._decode(op.body)
+            try:
+                sender, reason = self._decode(op.body)
+            except UnknownTypeError as error:
+                sender, reason = None, _unreadable(error)
             exits.signal(process, sender, reason, linked=False)
 
     def _stop(self, peer: Peer, op: Op) -> None:
         process = self._find(op)
         if process is not None:
-            exits.order(process, self._decode(op.body))
+            try:
+                reason = self._decode(op.body)
+            except UnknownTypeError as error:
+                reason = _unreadable(error)
+            exits.order(process, reason)
+
+    def _reason(self, op: Op) -> Any:
+        """Why a process has ended. Somebody waits to hear of it, whatever it is."""
+        try:
+            return self._decode(op.body)
+        except NoexError as error:
+            return _unreadable(error)
 
     # ------------------------------------------------------------------ monitors and links
 
@@ -323,7 +338,7 @@ class Inbound:
     def _down(self, peer: Peer, op: Op) -> None:
         monitor = peer.monitors.pop(op.ident, None)
         if monitor is not None:
-            monitor.fire(self._decode(op.body))
+            monitor.fire(self._reason(op))
 
     def _link(self, peer: Peer, op: Op) -> None:
         process = self._find(op)
@@ -356,4 +371,8 @@ class Inbound:
     def _link_exit(self, peer: Peer, op: Op) -> None:
         survivor, dead = self._own(op), self._other(peer, op.ident)
         peer.links.discard((survivor, dead))
-        self._kernel.link_broken(dead, survivor, self._decode(op.body))
+        self._kernel.link_broken(dead, survivor, self._reason(op))
+
+
+def _unreadable(error: NoexError) -> str:
+    return f"a reason that cannot be read here: {error}"[:1000]

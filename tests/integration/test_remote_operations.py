@@ -219,6 +219,28 @@ async def test_an_error_of_an_unknown_class_arrives_as_a_remote_error(two: Pair)
     assert "remote_strangers.py" in shown and "in handle_call" in shown
 
 
+@scene
+async def test_what_cannot_be_read_here_is_told_as_its_text_and_nobody_waits(two: Pair) -> None:
+    """A class that only the other node knows: in a reply, a reason, an exit signal, a stop."""
+    stranger = await two.near.spawn("stranger", on=two.far)
+    with pytest.raises(MessageSerializationError, match="StrangeValue"):
+        await stranger.call("value")
+    here, other, stopped = await two.here(trap=True), await two.here(), await two.here()
+    ends = [two.near.monitor(ref) for ref in (stranger, other, stopped)]
+    await here.call(("monitor", stranger))
+    await stranger.call(("link", here))
+    assert await stranger.call(("exit", here)) == await stranger.call(("exit", other)) == "sent"
+    assert await stranger.call(("stop", stopped)) == "sent"
+    with pytest.raises(NoexError, match="StrangeValue"):
+        await stranger.call("end")
+    for end in ends:
+        reason = await end.wait(5.0)
+        assert isinstance(reason, str) and "StrangeValue" in reason
+    found = await heard(here, 3)
+    assert sorted(kind for kind, _, _ in found) == ["down", "exit", "exit"]
+    assert all("StrangeValue" in reason for _, _, reason in found)
+
+
 # ---------------------------------------------------------------------- ends
 
 
