@@ -124,7 +124,7 @@ class Curve:
     def __init__(self, credentials: Credentials, gate: Gate) -> None:
         self._credentials, self.gate = credentials, gate
         named = credentials.servers or {}
-        self._claims = {name: _routing_names(name) for name in named}
+        self._claims = {name: (ANONYMOUS, *_routing_names(name)) for name in named}
 
     @property
     def is_secure(self) -> bool:
@@ -174,7 +174,7 @@ class Curve:
         """Whether a routing id is one of this node's; one that names nobody is everybody's."""
         if not peer:  # it was never asked for its key
             return False
-        return routing_id.startswith((ANONYMOUS, *self._claims.get(peer, ())))
+        return routing_id.startswith(self._claims.get(peer, ANONYMOUS))
 
     def spoofed(self, lane: str, peer: str, claim: str, address: str = UNKNOWN) -> None:
         """Somebody has spoken in another's name: count and log it."""

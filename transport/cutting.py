@@ -21,12 +21,12 @@ from noex.transport.codec_apart import Buffer
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.parcel import Parcel
 from noex.transport.streams import Limits, Sendable, Streams, Waiting, with_slack
-from noex.transport.wire import Opened
+from noex.transport.wire import Opened, pack_batch
 
 MESSAGE_COST: Final = 64
 """What a waiting message takes beside its own bytes, so that tiny ones are bounded too."""
 LARGE: Final = 1024
-"""Bytes: only a larger message can be a parcel or need pieces. Smaller ones are not asked."""
+"""Bytes: a message that costs no more is never a parcel, and needs no pieces."""
 
 _NO_LIMIT: Final = 1 << 62
 
@@ -60,17 +60,17 @@ class Cutter:
         "_settings",
         "_taken",
         "_to",
-        "cost",
         "held",
+        "held_cost",
         "pending",
         "streams",
     )
 
     def __init__(self, to: int, settings: LaneSettings) -> None:
-        self.pending: list[Sendable] = []  # small messages, in order
-        self.cost = 0  # of these
+        self.pending: list[Sendable] = []  # small messages, in order; always this very list
         self.streams = Streams()
         self.held = self.streams.by_key  # what is true of it shows whether any stream waits
+        self.held_cost = 0  # of what is in the streams
         self._to, self._settings = to, settings
         self._opened = Opened(0, 0)
         self._features = 0
@@ -85,8 +85,9 @@ class Cutter:
         if is_large or stream in self.held:
             offered = self._taken + len(self.pending)
             self.streams.add(stream, Waiting(data, cost, is_large), offered)
+            self.held_cost += cost
         else:
-            self._pend(data, cost)
+            self._pend(data)
 
     def agree(self, opened: Opened) -> None:
         """The listener has said what it takes."""
@@ -95,38 +96,56 @@ class Cutter:
         if not self._takes_pieces:
             self._piece_from = _NO_LIMIT
 
-    def next(self, connection: int, seq: int, under_way: UnderWay) -> Sent | None:
-        """What leaves now, under this number; None for nothing."""
-        if not self.held:
-            return self._batch(connection, seq, under_way, 0) if self.pending else None
+    def next(self, connection: int, seq: int, under_way: UnderWay, small: int) -> Sent | None:
+        """What leaves now, under this number; None for nothing. `small`: the cost of `pending`."""
         if not self._takes_pieces:
-            return self._whole_or_batch(connection, seq, under_way)
+            return self._whole_or_batch(connection, seq, under_way, small)
         ways = [self._piece, self._batch_beside]
         for way in reversed(ways) if self._is_batch_next else ways:
-            sent = way(connection, seq, under_way)
+            sent = way(connection, seq, under_way, small)
             if sent is not None:
                 self._is_batch_next = sent.is_piece
                 return sent
         return None
 
+    def batch(
+        self, connection: int, seq: int, number: int, flying: int, small: int, share: int = 0
+    ) -> Sent | None:
+        """The next batch, if it may leave. `number` and `flying`: how many frames are under way,
+        and their cost; `share`: what of everything is left to pieces, as a divisor."""
+        room, most = self._opened.window, self._settings.max_in_flight
+        if share:
+            room -= room // share
+            most -= most // share
+        max_batch = self._settings.max_batch
+        least = small if small <= max_batch else max_batch
+        if number >= most or (flying and flying + least > room):
+            return None
+        messages, cost = self._take(small)
+        version = self._opened.version
+        if self._parcels:
+            return Sent(cost, *self._packed(messages, connection, seq))
+        plain: list[bytes] = messages  # type: ignore[assignment]
+        return Sent(cost, pack_batch(self._to, connection, seq, plain, version))
+
     @property
     def _takes_pieces(self) -> bool:
         return bool(self._features & wire.PIECES and self._opened.partials)
 
-    def _pend(self, data: Sendable, cost: int) -> None:
-        self.cost += cost
+    def _pend(self, data: Sendable) -> None:
         self.pending.append(data)
         self._parcels += type(data) is Parcel
 
     def _release(self, key: int, released: list[Waiting]) -> None:
         """What waited behind a large message goes on as small ones."""
         for data, cost, _ in released:
-            self._pend(data, cost)
+            self.held_cost -= cost
+            self._pend(data)
         self.streams.hold(key, self._taken + len(self.pending))
 
     # ------------------------------------------------------------------ pieces
 
-    def _piece(self, connection: int, seq: int, under_way: UnderWay) -> Sent | None:
+    def _piece(self, connection: int, seq: int, under_way: UnderWay, _small: int) -> Sent | None:
         window = self._opened.window
         size = min(self._settings.piece_size, max(window // 8, 4096))
         if under_way.number >= self._settings.max_in_flight:
@@ -138,57 +157,47 @@ class Cutter:
         cut = self.streams.cut(self._taken, limits)
         if cut is None:
             return None
+        self.held_cost -= cut.cost
         self._release(cut.key, cut.released)
         version = self._opened.version
         frame = wire_bulk.pack_piece(self._to, connection, seq, cut.piece, version)
         return Sent(cut.cost, frame, cut.frames, is_piece=True)
 
-    def _whole_or_batch(self, connection: int, seq: int, under_way: UnderWay) -> Sent | None:
+    def _whole_or_batch(
+        self, connection: int, seq: int, under_way: UnderWay, small: int
+    ) -> Sent | None:
         """For a listener that takes no pieces: what was offered before that was known."""
         ready = self.streams.ready(self._taken)
         if ready is None:
-            return self._batch(connection, seq, under_way, 0) if self.pending else None
+            return self.batch(connection, seq, under_way.number, under_way.cost, small)
         key, (data, cost, _) = ready
         if under_way.number >= self._settings.max_in_flight:
             return None
         if under_way.cost and under_way.cost + cost > self._opened.window:
             return None
+        self.held_cost -= cost
         self._release(key, self.streams.leave(key))
         self._parcels += type(data) is Parcel
         return Sent(cost, *self._packed([data], connection, seq))
 
     # ------------------------------------------------------------------ batches
 
-    def _batch_beside(self, connection: int, seq: int, under_way: UnderWay) -> Sent | None:
-        return self._batch(connection, seq, under_way, 4) if self.pending else None
-
-    def _batch(
-        self, connection: int, seq: int, under_way: UnderWay, pieces_share: int
+    def _batch_beside(
+        self, connection: int, seq: int, under_way: UnderWay, small: int
     ) -> Sent | None:
-        """The next batch, up to the receiver's window, less the share of the pieces."""
-        room, most = self._opened.window, self._settings.max_in_flight
-        flying = under_way.cost - under_way.pieces
-        if pieces_share:
-            room -= room // pieces_share
-            most -= most // pieces_share
-        if under_way.number >= most or (flying and flying + self._first_cost() > room):
+        if not small:
             return None
-        messages, cost = self._take()
-        return Sent(cost, *self._packed(messages, connection, seq))
+        flying = under_way.cost - under_way.pieces
+        return self.batch(connection, seq, under_way.number, flying, small, share=4)
 
-    def _first_cost(self) -> int:
-        """A lower bound of the next batch: what would have to fit."""
-        most = self._settings.max_batch
-        return self.cost if self.cost <= most else most
-
-    def _take(self) -> tuple[list[Sendable], int]:
-        """The next messages for one batch, at least one, and their cost."""
+    def _take(self, cost: int) -> tuple[list[Sendable], int]:
+        """The next messages for one batch, at least one, and their cost. All have `cost`."""
         settings, pending = self._settings, self.pending
-        cost = self.cost
         if cost <= settings.max_batch and len(pending) <= settings.max_batch_messages:
-            self.pending, self.cost = [], 0
-            self._taken += len(pending)
-            return pending, cost
+            messages = pending[:]
+            pending.clear()
+            self._taken += len(messages)
+            return messages, cost
         cost = count = 0
         for data in pending[: settings.max_batch_messages]:
             more = cost + len(data) + MESSAGE_COST
@@ -197,7 +206,6 @@ class Cutter:
             cost, count = more, count + 1
         messages = pending[:count]
         del pending[:count]
-        self.cost -= cost
         self._taken += count
         return messages, cost
 
@@ -210,4 +218,4 @@ class Cutter:
         if held and self._features & wire.BUFFERS:
             return wire_bulk.pack_bulk(self._to, connection, seq, messages, version)
         plain = [one.joined() if isinstance(one, Parcel) else one for one in messages]
-        return wire.pack_batch(self._to, connection, seq, plain, version), ()
+        return pack_batch(self._to, connection, seq, plain, version), ()

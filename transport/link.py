@@ -115,13 +115,16 @@ class Outbound:
 
     __slots__ = (
         "_acked",
+        "_append",
         "_attempts",
+        "_ceiling",
         "_cluster",
         "_flying",
         "_flying_pieces",
         "_forgiven",
         "_half",
         "_has_ended",
+        "_held",
         "_jitter",
         "_next",
         "_numbers",
@@ -164,7 +167,8 @@ class Outbound:
         self._session = numbers()
         self._their_session = 0
         self.version = 0  # agreed on; 0: never opened
-        self._queue = Cutter(peer[1], settings)
+        self._ceiling = settings.window_bytes  # 0 when it has ended: then all is done with care
+        self._empty()
         self._unacked: deque[Sent] = deque()  # batches _acked + 1 .. _next - 1
         self._acked = 0
         self._next = 1
@@ -182,19 +186,21 @@ class Outbound:
         Order holds within a `stream`; a large message is passed by those of other streams.
         """
         cost = len(data) + MESSAGE_COST
-        queued = self.queued
+        queued = self.queued + cost
+        if cost > LARGE or queued > self._ceiling or self._held:
+            return self._offer_with_care(data, cost, signal, stream)
+        self.queued = queued
+        self._append(data)
+        return True
+
+    def _offer_with_care(self, data: Sendable, cost: int, signal: bool, stream: int) -> bool:
         limit = self._window * SIGNAL_WINDOWS if signal else self._window
-        if (cost > self._half or queued + cost > limit) and not self._admits(cost, limit):
+        if (cost > self._half or self.queued + cost > limit) and not self._admits(cost, limit):
             return False
         if self._has_ended:
             return self.phase is Phase.PARTED  # its calls and monitors end with the peer's life
-        self.queued = queued + cost
-        queue = self._queue
-        if cost > LARGE or queue.held:
-            queue.place(data, cost, stream)
-        else:
-            queue.cost += cost
-            queue.pending.append(data)
+        self.queued += cost
+        self._queue.place(data, cost, stream)
         return True
 
     def _admits(self, cost: int, limit: int) -> bool:
@@ -304,9 +310,15 @@ class Outbound:
 
     def _end(self, phase: Phase) -> list[Effect]:
         self.phase, self.deadline, self._has_ended = phase, None, True
-        self._queue, self._unacked = Cutter(self.peer[1], self._settings), deque()
+        self._empty()
+        self._unacked.clear()
+        self._ceiling = 0
         self.queued = self._flying = self._flying_pieces = self._forgiven = 0
         return [Hangup()]
+
+    def _empty(self) -> None:
+        self._queue = Cutter(self.peer[1], self._settings)
+        self._append, self._held = self._queue.pending.append, self._queue.held
 
     def _break(self, reason: str) -> list[Effect]:
         text = (
@@ -316,14 +328,16 @@ class Outbound:
 
     def _answered(self, frame: bytes, now: float) -> list[Effect]:
         header = wire.unpack_header(frame)
-        if header.kind == wire.REFUSED:  # may come from a life that knows neither of our numbers
+        kind = header.kind
+        if kind == wire.REFUSED:  # may come from a life that knows neither of our numbers
             return self._refused(*wire.unpack_refused(frame), now)
-        if (header.incarnation, header.connection) != (self.me[1], self.connection):
+        if header.connection != self.connection or header.incarnation != self.me[1]:
             raise WireError(Refusal.STALE, "it is for another connection")
-        if header.kind == wire.OPEN and self.phase is Phase.GREETING:
+        if kind == wire.OPEN and self.phase is Phase.GREETING:
             return self._opened(header.seq, wire.unpack_open(frame), now)
-        wire.check_version(frame, self.version)
-        if header.kind == wire.ACK and self.phase is Phase.OPEN:
+        if frame[0] != self.version:
+            wire.check_version(frame, self.version)
+        if kind == wire.ACK and self.phase is Phase.OPEN:
             self._acknowledge(header.seq)
             return self._cut()
         if self.version > wire.OLDEST and header.kind not in (wire.OPEN, wire.ACK):
@@ -391,12 +405,19 @@ class Outbound:
     def _cut(self) -> list[Effect]:
         """Number and send what is waiting, as far as the receiver takes it."""
         effects: list[Effect] = []
-        while self._queue.pending or self._queue.held:
-            under_way = UnderWay(len(self._unacked), self._flying, self._flying_pieces)
-            sent = self._queue.next(self.connection, self._next, under_way)
+        queue, unacked = self._queue, self._unacked
+        while True:
+            small = self.queued - self._flying - queue.held_cost
+            if queue.held:
+                under_way = UnderWay(len(unacked), self._flying, self._flying_pieces)
+                sent = queue.next(self.connection, self._next, under_way, small)
+            elif small:
+                sent = queue.batch(self.connection, self._next, len(unacked), self._flying, small)
+            else:
+                break
             if sent is None:
                 break
-            self._unacked.append(sent)
+            unacked.append(sent)
             self._next += 1
             self._flying += sent.cost
             if sent.is_piece:

@@ -118,6 +118,16 @@ class Reception:
         if routing_id in self._refused:
             return []
         try:
+            inbound = self._current.get(routing_id)
+            if inbound is not None and len(frames) == 1:  # most are one more batch
+                frame = frames[0]
+                header = wire.unpack_header(frame)
+                if (
+                    header.kind == wire.BATCH
+                    and header.incarnation == self.me[1]
+                    and frame[0] == inbound.version
+                ):
+                    return self._take(routing_id, inbound, inbound.take(header, frame))
             if not frames:
                 raise WireError(Refusal.BAD_FRAME, "a message without a frame")
             return self._frame(routing_id, frames[0], frames[1:], now)
@@ -203,7 +213,7 @@ class Reception:
             raise WireError(Refusal.UNKNOWN, f"kind {header.kind} of a connection that is not open")
         wire.check_version(frame, inbound.version)
         if header.kind in _NUMBERED:
-            return self._batch(routing_id, inbound, header, frame, rest)
+            return self._take(routing_id, inbound, inbound.take(header, frame, rest))
         return self._other(routing_id, inbound, header, frame)
 
     def _check_life(self, header: Header) -> None:
@@ -213,15 +223,7 @@ class Reception:
                 f"meant for incarnation {header.incarnation}, this is {self.me[1]}",
             )
 
-    def _batch(
-        self,
-        routing_id: bytes,
-        inbound: Inbound,
-        header: Header,
-        frame: bytes,
-        rest: Sequence[Buffer],
-    ) -> list[Outcome]:
-        messages = inbound.take(header, frame, rest)
+    def _take(self, routing_id: bytes, inbound: Inbound, messages: list[Message]) -> list[Outcome]:
         outcomes: list[Outcome] = [Deliver(inbound.peer, messages)] if messages else []
         if inbound.is_ack_due:
             self._owing.pop(inbound.peer, None)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 DRAIN_CHECK: Final = 0.02  # seconds between two looks at a draining host
 FLUSH_TIMEOUT: Final = 1.0
+MAX_REFUSALS: Final = 8  # that an error shows
 GATE_TIMEOUT: Final = 5.0
 GATE_CHECK: Final = 0.001  # seconds between two looks at the gate's thread
 LEAVE_TIMEOUT: Final = 3.0
@@ -77,7 +78,8 @@ class Network:
         self.codec = Codec(refs=RefBinding(self._kernel, Ref), limits=limits)
         self.remote = RemoteOperations(self._kernel, self.codec, self._post)
         self._inbound = Inbound(self.remote)
-        self._refusal = ""  # why a member did not let this node in, for the error of `join`
+        # why members did not let this node in, the last reason of each, for the error of `join`
+        self._refusals: dict[str, str] = {}
 
     # ------------------------------------------------------------------ life
 
@@ -158,8 +160,11 @@ class Network:
         try:
             await self._membership.joined(config.join_timeout)
         except TimeoutError:
-            seeds = f"seeds: {', '.join(config.seeds) or 'none'}{self._refusal}"
-            reason = f"not a member after {config.join_timeout:g} s; {seeds}"
+            seeds = f"seeds: {', '.join(config.seeds) or 'none'}"
+            refusals = (f"{by} refuses it: {why}" for by, why in self._refusals.items())
+            reason = (
+                f"not a member after {config.join_timeout:g} s; {'; '.join((seeds, *refusals))}"
+            )
             raise JoinTimeoutError(self._kernel.node_id, reason) from None
         await self._learn_names(registry)
 
@@ -271,7 +276,8 @@ class Network:
 
     def _refused(self, reason: str, by: str) -> None:
         advice = DIAL_ADVICE.get(reason, "")
-        self._refusal = f"; {by} refuses it: {reason}{advice and f' ({advice})'}"
+        if by in self._refusals or len(self._refusals) < MAX_REFUSALS:
+            self._refusals[by] = f"{reason} ({advice})" if advice else reason
 
     def _spoofed(self, peer: str, claim: str) -> None:
         if self._gate is not None:

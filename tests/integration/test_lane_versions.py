@@ -119,14 +119,14 @@ def test_messages_in_pieces_survive_every_cut() -> None:
         try:
             async with Proxy(b.lane.port) as proxy:
                 introduce(a, b, proxy.port)
-                sent = [(n, os.urandom(2 * MIB + n), "x" * n * 9000) for n in range(6)]
+                sent = [(n, os.urandom(MIB + n), "x" * n * 9000) for n in range(6)]
                 for n, value in enumerate(sent):
                     assert a.say(b, value, sender=n % 3)
                 for round_ in range(1, 6):
-                    goal = round_ * 2 * MIB
+                    goal = round_ * MIB
                     await until(lambda goal=goal: proxy.forwarded > goal, "some of it")
                     proxy.cut()
-                await until(lambda: len(b.values) == len(sent), "all of it")
+                await until(lambda: len(b.values) == len(sent), "all of it", timeout=40)
                 assert sorted(b.values) == sent
                 for key in range(3):
                     assert [v for v in b.values if v[0] % 3 == key] == sent[key::3]

@@ -213,6 +213,19 @@ async def test_a_storm_of_strangers_costs_a_line_or_two(caplog: pytest.LogCaptur
         assert refused(a) == {"wrong secret": 100}
 
 
+@run_async
+async def test_the_error_of_a_start_names_each_who_refused() -> None:
+    """One seed of another secret must not hide behind one that is not secured at all."""
+    a = await start_node("a", cluster_secret=SECRET)
+    b = await start_node("b")
+    async with stopping(a, b):
+        await is_not_let_in(
+            lambda: start_node("c", [a, b], cluster_secret=OTHER_SECRET, **QUICK),
+            f"tcp://{a.id.partition('@')[2]} refuses it: wrong secret (",
+            f"tcp://{b.id.partition('@')[2]} refuses it: no security (",
+        )
+
+
 # ---------------------------------------------------------------------- a key for each
 
 

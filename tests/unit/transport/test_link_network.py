@@ -16,7 +16,7 @@ from msgpack import ExtType, packb
 from noex.transport import wire
 from noex.transport.codec import Codec
 from noex.transport.codec_tags import TAGGED
-from noex.transport.cutting import MESSAGE_COST
+from noex.transport.cutting import LARGE, MESSAGE_COST
 from noex.transport.lane_settings import MIB, LaneSettings
 from noex.transport.link import Dial, Hangup, Outbound, Phase, Transmit, Trouble
 from noex.transport.parcel import Parcel
@@ -262,7 +262,7 @@ def made(stream: int, text: bytes, n: int) -> bytes | Parcel:
     header = b"%d/" % stream
     if n % 2:
         return header + body
-    buffers = [b"z" * (1 + n * size % 9000) for size in range(1, 1 + n % 3)] or [b"z"]
+    buffers = [b"z" * (LARGE + n * size % 9000) for size in range(1, 1 + n % 3)] or [b"z" * LARGE]
     placed = [ExtType(1, bytes((0, place))) for place in range(len(buffers))]
     return Parcel(TAGGED + packb([0, text, *placed]), buffers).behind(header)
 
