@@ -230,7 +230,7 @@ def test_one_way_or_the_other() -> None:
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("keys", [7, "x", KEYS[A].secret, {}])
+@pytest.mark.parametrize("keys", [7, "x", KEYS[A].secret, {}], ids=["number", "text", "key", "map"])
 def test_keys_are_node_keys(keys: Any) -> None:
     with pytest.raises(InvalidOptionError, match="NodeKeys, or None") as caught:
         NodeConfig(A, keys=keys)
