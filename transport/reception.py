@@ -171,10 +171,8 @@ class Reception:
 
     def unreachable(self, routing_id: bytes) -> None:
         """An answer could not be sent: that connection is gone."""
-        inbound = self._current.pop(routing_id, None)
-        if inbound is not None:
-            inbound.routing_id = None
-            self._owing.pop(inbound.peer, None)
+        if routing_id in self._current:
+            self._drop(routing_id)  # what of it waits in the socket is sent again on the next one
 
     def undelivered(self, routing_id: bytes) -> None:
         """An answer did not fit just now: acknowledge again later."""

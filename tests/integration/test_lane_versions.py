@@ -130,7 +130,7 @@ def test_messages_in_pieces_survive_every_cut() -> None:
                 assert sorted(b.values) == sent
                 for key in range(3):
                     assert [v for v in b.values if v[0] % 3 == key] == sent[key::3]
-                assert proxy.accepted >= 6
+                assert proxy.accepted >= 3  # the last cuts may come when all has passed
         finally:
             await a.lane.stop(linger=0)
             await b.lane.stop(linger=0)
