@@ -25,7 +25,7 @@ class Monitor:
     """A watch over one process, from a process (a `Down` comes to `handle_info`) or from outside
     (`await monitor.wait()`, or ``async for down in monitor``)."""
 
-    __slots__ = ("_kernel", "_status", "_told", "_waiter", "id", "owner", "reason", "ref")
+    __slots__ = ("_kernel", "_status", "_told", "_waiter", "id", "owner", "reason", "ref", "stream")
 
     def __init__(self, kernel: Kernel, id: int, ref: Ref[Any], owner: Process | None) -> None:
         self._kernel = kernel
@@ -36,6 +36,7 @@ class Monitor:
         self.ref = ref
         self.owner = owner
         self.reason: Any = None
+        self.stream = 0  # in which the other node was asked, if it is one
 
     def __repr__(self) -> str:
         return f"<Monitor #{self.id} of {self.ref}>"

@@ -287,13 +287,15 @@ class RemoteOperations:
             monitor.fire(self._gone_reason(ref))
             return
         peer.monitors[monitor.id] = monitor
-        self.signal(peer, ops.pack_op(ops.MONITOR, ref.serial, monitor.id, name=_name(ref)))
+        monitor.stream = stream()
+        data = ops.pack_op(ops.MONITOR, ref.serial, monitor.id, name=_name(ref))
+        self.signal(peer, data, monitor.stream)
 
     def demonitor(self, monitor: Monitor) -> None:
-        """Stop watching."""
+        """Stop watching. Whoever ends it, it must not overtake what has begun it."""
         peer = self.peers.get(monitor.ref.node_id)
         if peer is not None and peer.monitors.pop(monitor.id, None) is not None:
-            self.signal(peer, ops.pack_op(ops.DEMONITOR, ident=monitor.id))
+            self.signal(peer, ops.pack_op(ops.DEMONITOR, ident=monitor.id), monitor.stream)
 
     def link(self, own: Ref[Any], other: Ref[Any]) -> None:
         """Tie a process of ours to one of a peer."""

@@ -393,6 +393,18 @@ async def test_demonitor_delivers_nothing_and_frees_both_nodes(two: Pair) -> Non
 
 
 @scene
+async def test_the_end_of_a_watcher_does_not_overtake_its_monitor(two: Pair) -> None:
+    """Which waits behind a large message of its own, when somebody else ends the watcher."""
+    here, there = await two.both()
+    await here.call(("burst", there, 1_000_000))
+    here.exit("kill")
+    assert len(await heard(there, 1)) == 1
+    monitor = two.near.monitor(there)
+    assert await two.rows() == (1, 1)
+    monitor.cancel()
+
+
+@scene
 async def test_case_179_links_between_two_nodes(two: Pair) -> None:
     """Once per pair, both ways; to the dead; undone by either; not to a name elsewhere."""
     here, there = await two.both(trap=True)

@@ -70,6 +70,8 @@ async def calm(two: Pair, living: list[Any]) -> Counter[str]:
     """Everybody halts, then everybody lets go; then nothing may be left."""
     for ref in living:
         assert await ref.call("halt", timeout=30.0) == []
+    for ref in living:  # the child of a wanderer cannot outlive it unheard
+        await eventually(lambda r=ref: r.call("unfired"), lambda count: count == 0)
     done: Counter[str] = Counter()
     for ref in living:
         done += Counter(await ref.call("release", timeout=30.0))

@@ -118,6 +118,11 @@ class Server(GenServer[Any]):
     def unwatch(self, ref: Any) -> None:
         self.monitors.pop(ref).cancel()
 
+    def burst(self, ref: Any, size: int) -> None:
+        """A large message, and a monitor behind it."""
+        ref.cast([0.5] * size)
+        self.watch(ref)
+
     def tell(self, ref: Any, reason: Any) -> None:
         ref.exit(reason)
 
@@ -134,6 +139,7 @@ ORDERS = {
     "unlink": Server.unlink,
     "monitor": Server.watch,
     "demonitor": Server.unwatch,
+    "burst": Server.burst,
     "exit": Server.tell,
     "rows": Server.rows,
     "processes": Server.processes,
@@ -279,6 +285,7 @@ class Wanderer(GenServer[None]):
         self.random = Random(seed)
         self.known: list[Any] = []
         self.watching: dict[int, Any] = {}  # monitors, by id
+        self.children: dict[int, Any] = {}  # those of children, which nobody cancels
         self.wrong: list[str] = []
         self.done: Counter[str] = Counter()
         self.roaming: list[Any] = []
@@ -293,6 +300,8 @@ class Wanderer(GenServer[None]):
                 for task in self.roaming:
                     task.cancel()
                 return self.wrong, state
+            case "unfired":
+                return self.unfired(), state
             case "release":
                 return self.release(), state
             case ("wait", seconds):
@@ -352,8 +361,9 @@ class Wanderer(GenServer[None]):
         self.watching[monitor.id] = monitor
 
     async def unwatch(self, _other: Any) -> None:
-        if self.watching:
-            self.watching.pop(self.random.choice(list(self.watching))).cancel()
+        cancellable = self.watching.keys() - self.children
+        if cancellable:
+            self.watching.pop(self.random.choice(sorted(cancellable))).cancel()
 
     async def tie(self, other: Any) -> None:
         self.link(other)
@@ -368,6 +378,32 @@ class Wanderer(GenServer[None]):
         except NoexError as error:
             self.done[type(error).__name__] += 1
 
+    async def bear(self, other: Any) -> None:
+        """A child that is linked and watched, and ended in one way or another."""
+        try:
+            child = await self.node.options(timeout=self.PATIENCE * 5).spawn(
+                "server", on=other.node_id
+            )
+            self.link(child)
+            monitor = self.monitor(child)
+            self.watching[monitor.id] = self.children[monitor.id] = monitor
+            match self.random.randrange(5):
+                case 0:
+                    await child.stop("shutdown", timeout=self.PATIENCE)
+                case 1:
+                    child.cast(("crash", Told("storm", 1)))
+                case 2:
+                    child.cast(("end", ("shutdown", "storm")))
+                case 3:
+                    child.exit("odd")
+            child.exit("kill")
+        except NoexError as error:
+            self.done[type(error).__name__] += 1
+
+    def unfired(self) -> int:
+        """How many children have not been heard to end."""
+        return sum(monitor.active for monitor in self.children.values())
+
     def release(self) -> dict[str, int]:
         """Let go of everything."""
         for monitor in self.watching.values():
@@ -377,4 +413,4 @@ class Wanderer(GenServer[None]):
             self.unlink(ref)
         return dict(self.done)
 
-    DEEDS = (ask, ask, give_up, tell, watch, watch, unwatch, tie, tie, untie, untie, look)
+    DEEDS = (ask, ask, give_up, tell, watch, watch, unwatch, tie, tie, untie, untie, look, bear)

@@ -55,14 +55,14 @@ class Recorder:
 
     def __init__(self, member: Member) -> None:
         self.posted: list[tuple[int, int, bytes | Parcel]] = []
-        post = member.operations._post
+        post = member.operations.post
 
         def record(uid: Any, data: Any, *, signal: bool = False, sender: int = 0) -> bool:
             kind = (data.data if isinstance(data, Parcel) else data)[0] & 0x7F
             self.posted.append((kind, sender, data))
             return post(uid, data, signal=signal, sender=sender)
 
-        member.operations._post = record
+        member.operations.post = record
 
     def streams(self, kind: int) -> set[int]:
         return {sender for posted, sender, _ in self.posted if posted == kind}
