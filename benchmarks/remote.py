@@ -136,6 +136,8 @@ def header(comparison: Comparison) -> str:
     """Where and with what this was measured."""
     own, busy = sys.version.split()[0], comparison.load_before
     load = "" if busy is None else f" Load before it began: {busy:.1f}."
+    if busy is not None and busy > 0.5:
+        load += " So it was busy with something else: trust the CPU time more than the clock."
     versions = {name: distant.version(name) for name in distant.MODULES}
     for name, about in comparison.about.items():
         known = about["version"] or versions[name] or ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # one run measures all rows, in OS processes of their own
 LOCAL = Path(__file__).resolve().parents[2] / "benchmarks" / "local.py"
 REMOTE = LOCAL.with_name("remote.py")
 KEYS = {
