@@ -295,7 +295,7 @@ class Network:
 
     def _node_down(self, member: Member, reason: str) -> None:
         assert self._lane is not None
-        self._lane.expel(member.uid)
+        self._lane.expel(member.uid, f"out of the view: {reason}")
         self.remote.peer_down(member.uid)
         self._tell(NodeDown(member.node_id, member.incarnation, reason))
 
