@@ -135,19 +135,21 @@ class RemoteOperations:
         """Whether the life to which `ref` belongs is a member now."""
         return self._peer_of(ref) is not None
 
-    def signal(self, peer: Peer, data: Encoded, sender: int | None = None) -> None:
+    def signal(self, peer: Peer, data: Encoded, sender: int | None = None) -> bool:
         """Post what must arrive. Only a peer that reads nothing for long can have it dropped.
 
-        `sender`: the process that it comes from, where that is not the one which runs.
+        `sender`: the process that it comes from, where that is not the one which runs. Returns
+        False when it was dropped.
         """
         sender = stream() if sender is None else sender
         if (
             self.post(peer.uid, data, signal=True, sender=sender)
             or self.peers.get(peer.node_id) is not peer
         ):
-            return  # to a life that has ended nothing is owed
+            return True  # to a life that has ended nothing is owed
         if self._throttle.allows(peer.uid):
             self.kernel.log.error("signal_dropped", peer=peer.node_id, bytes=len(data))
+        return False
 
     def _peer_of(self, ref: Ref[Any]) -> Peer | None:
         peer = self.peers.get(ref.node_id)
@@ -403,16 +405,20 @@ class RemoteCaller(Caller):
             body = self._operations.codec.encode(value, operation="reply", apart=True)
             if len(body) > LARGE:
                 self._operations.complain(body, "reply")
-            self._post(ops.REPLY, body, stream() or self.server)
+            posted = self._post(ops.REPLY, body, stream() or self.server)
         except MessageSerializationError as error:  # the caller hears of it; the server lives
             self._deliver_error(error)
+        else:
+            if not posted:  # where there is no room for the reply, there may be for so much
+                reason = f"the send queue to node {self.peer.node_id} is full"
+                self._deliver_error(MessageSerializationError("reply", "message", reason))
 
     def _deliver_error(self, error: BaseException) -> None:
         self._post(ops.ERROR, self._operations.encode_error(error), self.server)
 
-    def _post(self, kind: int, body: Encoded, sender: int) -> None:
+    def _post(self, kind: int, body: Encoded, sender: int) -> bool:
         data = ops.pack_op(kind, ident=self.ident, body=body)
-        self._operations.signal(self.peer, data, sender)
+        return self._operations.signal(self.peer, data, sender)
 
 
 def _name(ref: Ref[Any]) -> str | None:

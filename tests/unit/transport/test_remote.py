@@ -258,6 +258,19 @@ async def test_a_full_queue_fails_calls_and_casts_but_not_signals(w):
 
 
 @world
+async def test_a_reply_for_which_there_is_no_room_is_an_error_that_says_so(w):
+    post = w.far.operations.post
+
+    def crowded(uid, data, **options):
+        return len(data) < 1000 and post(uid, data, **options)
+
+    w.far.operations.post = crowded
+    with pytest.raises(MessageSerializationError, match=f"queue to node {w.near.uid[0]} is full"):
+        await w.target.call("x" * 2000)
+    assert await w.target.call("small") == "small"
+
+
+@world
 async def test_an_unknown_node_is_not_reachable(w):
     nowhere = w.near.kernel.ref_for("no@127.0.0.1:9", 1, 5)
     with pytest.raises(NodeNotReachableError) as caught:
