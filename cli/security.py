@@ -77,6 +77,6 @@ def take_security(options: dict[str, Any]) -> dict[str, Any]:
         rest["keys"] = NodeKeys.load(key_file, peers_file)
     if secret_file is not None:
         rest["cluster_secret"] = read_secret(secret_file, "cluster_secret")
-    elif os.environ.get(SECRET_VARIABLE):
+    elif SECRET_VARIABLE in os.environ:  # an empty one is a mistake, not a wish for no encryption
         rest["cluster_secret"] = os.environ[SECRET_VARIABLE].rstrip("\r\n")
     return rest

@@ -181,7 +181,7 @@ def test_two_hundred_links_made_and_dropped_leak_nothing() -> None:
                 a.lane.subscribe(b.pub_endpoint)
                 await a.heard(LinkUp)
             await a.until(lambda: open_files() <= files + 2, "sockets are closed behind us")
-            assert len(a.lane._thread._hub._drains) == 5  # type: ignore[union-attr]
+            assert len(a.lane._thread._hub._drains) == 6  # type: ignore[union-attr]
 
     asyncio.run(main())
 

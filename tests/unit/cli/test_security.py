@@ -84,6 +84,7 @@ def test_keys_come_from_files(configs: list[NodeConfig], key_files: tuple[Path, 
     ("options", "env", "said"),
     [
         ((), {"CLUSTER_SECRET": "short"}, "it has 5 bytes, at least 16"),
+        ((), {"CLUSTER_SECRET": ""}, "it has 0 bytes, at least 16"),
         (("--cluster-secret-file", "nowhere"), {}, "cannot read nowhere: No such file"),
         (("--key-file", "nowhere"), {}, "cannot read nowhere: No such file"),
         (("--peers-file", "nowhere"), {}, "it needs --key-file"),
