@@ -2,8 +2,8 @@
 
 Small messages wait in order and leave as batches. Large ones, and what waits behind them, are in
 `streams` and leave as pieces, by turns with the batches. So that neither keeps the other from
-leaving, pieces have a quarter of the receiver's window, and batches the rest, while there are both.
-That quarter is also what a small message of another sender may find under way before it.
+leaving, pieces have an eighth of the receiver's window, and batches the rest, while there are both.
+That eighth is also what a small message of another sender may find under way before it.
 
 A peer that has not agreed to buffers gets messages without (put back within), one that has not
 agreed to pieces gets large messages whole.
@@ -28,6 +28,8 @@ MESSAGE_COST: Final = 64
 LARGE: Final = 1024
 """Bytes: a message that costs no more is never a parcel, and needs no pieces."""
 
+SHARE: Final = 8
+"""Pieces have one part in so many of the window for themselves, and batches the rest."""
 _NO_LIMIT: Final = 1 << 62
 
 
@@ -147,10 +149,10 @@ class Cutter:
 
     def _piece(self, connection: int, seq: int, under_way: UnderWay, _small: int) -> Sent | None:
         window = self._opened.window
-        size = min(self._settings.piece_size, max(window // 8, 4096))
+        size = min(self._settings.piece_size, max(window // (2 * SHARE), 4096))
         if under_way.number >= self._settings.max_in_flight:
             return None
-        if under_way.pieces and under_way.pieces + size > window // 4:
+        if under_way.pieces and under_way.pieces + size > window // SHARE:
             return None
         buffers = bool(self._features & wire.BUFFERS)
         limits = Limits(size, self._opened.partials, window, buffers)
@@ -188,7 +190,7 @@ class Cutter:
         if not small:
             return None
         flying = under_way.cost - under_way.pieces
-        return self.batch(connection, seq, under_way.number, flying, small, share=4)
+        return self.batch(connection, seq, under_way.number, flying, small, share=SHARE)
 
     def _take(self, cost: int) -> tuple[list[Sendable], int]:
         """The next messages for one batch, at least one, and their cost. All have `cost`."""
