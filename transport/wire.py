@@ -67,7 +67,7 @@ FEATURES: Final = BUFFERS | PIECES
 
 HEADER: Final = struct.Struct("<BBQIQI")
 HEADER_SIZE: Final = HEADER.size
-MAX_TEXT: Final = 512
+_MAX_TEXT: Final = 512
 """Bytes of a name in a greeting: strangers' names stand in the log, too."""
 MAX_ANSWER: Final = 4096
 """The largest frame that a listener sends back."""
@@ -286,7 +286,7 @@ def unpack_hello(frame: bytes) -> Hello:
 
 def _text(frame: bytes, at: int) -> tuple[str, int]:
     (length,) = _SHORT.unpack_from(frame, at)
-    if length > MAX_TEXT:
+    if length > _MAX_TEXT:
         raise WireError(Refusal.BAD_FRAME, f"malformed greeting: a name of {length} bytes")
     start, end = at + _SHORT.size, at + _SHORT.size + length
     if end > len(frame):
