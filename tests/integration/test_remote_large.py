@@ -120,7 +120,7 @@ async def heard(w: World, count: int) -> list[Any]:
     async with asyncio.timeout(30):
         while len(answer) < count:
             answer = await w.hearer.call("heard")
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # sleep: between two looks
     return answer
 
 
