@@ -23,6 +23,7 @@ from noex import (
     NodeNotReachableError,
     NodeUp,
     NoProcessError,
+    ServerCrashedError,
 )
 from noex.transport.peers import Peer
 
@@ -300,6 +301,33 @@ class Witness(GenServer[tuple[int, list[Any]]]):
                 return self.take(number, state)
             case (int() as number,):
                 return self.take(number, state)
+
+
+def test_a_node_that_is_told_to_stop_answers_for_its_processes_first() -> None:
+    """SIGTERM: whoever waits hears how each process has ended, and not that its node is lost."""
+
+    async def main() -> None:
+        async with pair() as two:
+            refs = [await two.there() for _ in range(10)]
+            watcher = await two.near.start(Watcher)
+            await watcher.call(("link", refs))
+            await watcher.call(("monitor", refs, 10))
+            calls = [ends(refs[n % 10].call("keep", timeout=LONG)) for n in range(200)]
+            tasks = [asyncio.ensure_future(each) for each in calls]
+            for ref in refs:
+                await eventually(ref.statistics, lambda s: s.replies_owed == 20)
+            peer = two.peer
+            assert await two.cluster.stop("far") == 0
+            await two.until_happened(NodeDown)
+            for outcome, _ in await asyncio.wait_for(asyncio.gather(*tasks), AT_ONCE):
+                assert type(outcome) is ServerCrashedError and outcome.reason == "shutdown"
+            seen = await watcher.call("seen")
+            assert len(seen) == 110 and set(seen.values()) == {1}
+            assert {reason for _, reason in seen} == {"shutdown"}
+            nothing_open(two, peer)
+            assert two.happened(NodeDown)[0].reason == "graceful_shutdown"
+
+    asyncio.run(main())
 
 
 def test_what_was_started_for_a_killed_node_is_stopped() -> None:
