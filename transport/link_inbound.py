@@ -18,6 +18,7 @@ class Inbound:
     """The receiver's session with one life of a peer."""
 
     __slots__ = (
+        "_most",
         "_owed_bytes",
         "_partials",
         "_settings",
@@ -44,6 +45,7 @@ class Inbound:
         self._settings = settings
         self.version = wire.OLDEST  # agreed on in the last greeting, as are the features
         self.features = 0
+        self._most = settings.max_message + settings.max_batch  # bytes after one frame
         self._partials = Reassembly(
             max_message=settings.max_message,
             max_bytes=settings.window_bytes,
@@ -89,8 +91,11 @@ class Inbound:
         if header.kind == wire.BATCH:
             messages = wire.unpack_batch(frame, self._settings.max_batch_messages)
         else:
+            size = sum(map(len, rest))
+            if size > self._most:
+                raise WireError(Refusal.BAD_FRAME, f"{size} bytes after one frame")
             messages = self._unpacked(header.kind, frame, rest)
-            self._owed_bytes += sum(map(len, rest))
+            self._owed_bytes += size
         self.expected += 1
         self.owed += 1
         self._owed_bytes += len(frame)

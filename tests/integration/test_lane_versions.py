@@ -18,6 +18,7 @@ from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import Phase
 from noex.transport.parcel import Parcel
 from noex.transport.wire import Hello
+from noex.transport.wire_bulk import MOST_FRAMES, pack_bulk
 
 pytestmark = pytest.mark.timeout(60)
 CODEC = Codec()
@@ -199,6 +200,27 @@ def test_a_frame_of_an_unknown_kind_is_answered_and_the_link_lives() -> None:
                 newer.socket.send(wire.pack_batch(1, 1, 1, [b"still here"], 2))
                 await until(lambda: b.got.get(me) == [b"still here"], "the link lives")
                 assert any("kind 77" in text for _, text in b.troubles)
+
+    run(main)
+
+
+def test_a_message_of_too_many_frames_is_not_kept_and_costs_the_connection() -> None:
+    async def main() -> None:
+        async with peers("b") as (b,):
+            me = ("a@127.0.0.1:1", 7)
+            b.lane.admit(me, "tcp://127.0.0.1:1")
+            with Stranger(b.lane.port, wire.make_routing_id(*me, 1)) as peer:
+                await peer.ask(wire.pack_hello(1, 1, Hello("noex", *me, 5, 1, 2, wire.FEATURES)))
+                count = 2 * MOST_FRAMES
+                frame, rest = pack_bulk(1, 1, 1, [Parcel(b"x", [b"y"] * count)], 2)
+                refused = await peer.ask(frame, *rest)
+                code, reason = wire.unpack_refused(refused)
+                assert code is wire.Refusal.BAD_FRAME
+                assert f"{count} buffers, {MOST_FRAMES} came" in reason
+            with Stranger(b.lane.port, wire.make_routing_id(*me, 2)) as peer:
+                again = wire.pack_hello(1, 2, Hello("noex", *me, 5, 1, 2, wire.FEATURES))
+                assert wire.unpack_header(await peer.ask(again)).kind == wire.OPEN
+            assert b.got == {}
 
     run(main)
 

@@ -570,3 +570,13 @@ def test_a_message_in_pieces_survives_a_lost_connection() -> None:
         frame = wire_bulk.pack_piece(PEER[1], seq, seq, piece, 2)
         got = inbound.take(wire.unpack_header(frame), frame, [b"%d" % seq * 2000])
     assert got == [b"1" * 2000 + b"2" * 2000]
+
+
+def test_more_bytes_after_a_frame_than_a_message_may_have_are_refused() -> None:
+    settings = LaneSettings(max_message=1000, max_batch=500)
+    inbound = Inbound(PEER, ME, session=9, settings=settings)
+    inbound.greeted(b"r1", 1, 77, version=2, features=wire.FEATURES)
+    frame, rest = wire_bulk.pack_bulk(PEER[1], 1, 1, [Parcel(b"d", [b"z" * 1501])], 2)
+    with pytest.raises(WireError, match="1501 bytes after one frame"):
+        inbound.take(wire.unpack_header(frame), frame, rest)
+    assert (inbound.expected, inbound.owed) == (1, 0)
