@@ -230,6 +230,7 @@ class Gate:
         if self._throttle.allows(("failed", type(error).__name__)):
             self._log.warning("gate_error", error=repr(error), exc_info=error)
         time.sleep(_PAUSE_AFTER_ERROR)  # an error that stays must not burn a core
+        self._hub.mark_all()  # what waits behind it would not make itself heard again
 
     def _open_door(self) -> None:
         door = self._context.socket(zmq.ROUTER)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,10 +33,13 @@ from three_nodes import FAST, run_async, start_node, until
 from noex import ClusterSecret, JoinTimeoutError, Node, PortInUseError
 from noex.transport.control_greeting import mechanism_at
 from noex.transport.curve import Curve, credentials_of, make_gate, secure_dialler
+from noex.transport.gate import Gate
 from noex.transport.keys import KeyPair
 from noex.transport.wire import make_routing_id
+from noex.transport.zap import Verdict, Zap
 
 SPOOF = "key of another node"
+LARGE = ["text" * 400_000, bytes(3 << 20), "text"]
 
 
 async def they_talk(*nodes: Node) -> None:
@@ -46,6 +49,7 @@ async def they_talk(*nodes: Node) -> None:
         for other in nodes:
             worker = await node.spawn("worker", on=other.id)
             assert await worker.call(("add", 1)) == ("add", 1)
+            assert await worker.call(LARGE) == LARGE
             await worker.stop()
 
 
@@ -374,6 +378,44 @@ def test_no_connection_comes_in_when_nobody_answers_for_it(answers: bool) -> Non
         while not gate.has_ended and time.monotonic() < deadline:
             time.sleep(0.01)
         assert gate.has_ended
+
+
+class Stumbling(Zap):
+    """Fails at the first questions."""
+
+    def __init__(self, admitted: Any, failures: int) -> None:
+        super().__init__(admitted)
+        self.left = failures
+
+    def handle(self, frames: Sequence[bytes]) -> Verdict:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("stumbled")
+        return super().handle(frames)
+
+
+def test_a_gate_that_stumbles_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """One question that cannot be answered costs that one its connection, and nobody else."""
+    caplog.set_level(logging.INFO, "noex")
+    ring = Ring("a", "b")
+    credentials = credentials_of(ring.ids["a"], None, ring.keys("a"))
+    with zmq.Context() as context, an_impostor() as b:
+        gate = Gate(ring.ids["a"], context, Stumbling(credentials.admitted, 3))
+        gate.start()
+        router = context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.HANDSHAKE_IVL, 500)
+        Curve(credentials, gate).listen(router, "control")
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        as_b = as_node(ring.keys("b"), ring.ids["b"], ring.ids["a"])
+        ends = [shaken(dealer) for dealer in [b.dial(port, as_b) for _ in range(6)]]
+        assert ends.count(zmq.EVENT_HANDSHAKE_SUCCEEDED) == 3
+        router.close(0)
+        gate.end()
+        deadline = time.monotonic() + 5.0
+        while not gate.has_ended and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gate.has_ended
+    assert len(lines(caplog, "gate_error")) == 1
 
 
 @run_async
