@@ -375,8 +375,8 @@ class Node:
           its class says, else no limit.
         - `init_timeout`: seconds that `init` may take, by default 30; None: no limit.
         - `timeout`: seconds for the whole of a `spawn`, by default 10.
-        - `key`: names a `spawn`, so that it may be asked for again, within a minute, whatever became
-          of the answer: whoever gives the same key gets the process that it started.
+        - `key`: names a `spawn`, so that it may be asked for again, within a minute, whatever
+          became of the answer: whoever gives the same key gets the process that it started.
 
         Raises `InvalidOptionError`.
         """
