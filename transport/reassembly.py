@@ -4,7 +4,8 @@ Pieces of one message come in order; those of different messages are mixed. What
 many messages are open at once, and the bytes that they will have together, the largest of them not
 counted. What they *say* they will have counts, from their first piece on.
 
-Nothing is copied while pieces come: they are kept as they came, and joined when the last is there.
+A segment that comes in one piece is not copied. One of several is put together piece by piece, so
+that a large message costs no moment in which all of it is copied.
 
 Pure: pieces in, messages out. What breaks a rule is a `WireError`, and changes nothing.
 """
@@ -12,6 +13,7 @@ Pure: pieces in, messages out. What breaks a rule is a `WireError`, and changes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 
 from noex.transport.codec_apart import Buffer
 from noex.transport.parcel import Parcel
@@ -28,7 +30,7 @@ class _Partial:
         self.lengths = lengths
         self.total = sum(lengths)
         self.taken = 0
-        self.segments: list[list[Buffer]] = [[]]
+        self.segments: list[Buffer | BytesIO] = [b""]
         self.room = lengths[0]  # what the last of the segments still lacks
 
     def check(self, rest: Sequence[Buffer]) -> None:
@@ -49,17 +51,26 @@ class _Partial:
         for frame in rest:
             if not self.room:
                 self.room = self.lengths[len(self.segments)]
-                self.segments.append([])
-            self.segments[-1].append(frame)
+                self.segments.append(b"")
+            self.segments[-1] = _longer(self.segments[-1], frame)
             self.room -= len(frame)
             self.taken += len(frame)
 
     def message(self) -> Message:
         """The whole."""
         first, *buffers = [
-            chunks[0] if len(chunks) == 1 else b"".join(chunks) for chunks in self.segments
+            segment.getvalue() if isinstance(segment, BytesIO) else segment
+            for segment in self.segments
         ]
         return Parcel(first, buffers) if buffers else first
+
+
+def _longer(segment: Buffer | BytesIO, frame: Buffer) -> Buffer | BytesIO:
+    """A segment with more of it."""
+    if isinstance(segment, BytesIO):
+        segment.write(frame)
+        return segment
+    return _longer(_longer(BytesIO(), segment), frame) if segment else frame
 
 
 class Reassembly:
