@@ -150,7 +150,7 @@ async def later_uses_fail_at_once(two: Pair, ref: Any) -> None:
     assert type(outcome) is NodeNotReachableError
     _, failed = await two.near.multi_call("many", "x", [two.far])
     assert type(failed[two.far]) is NodeNotReachableError
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < AT_ONCE
 
 
 def test_ten_thousand_monitors_and_links_on_a_killed_node_fire_once_each() -> None:
