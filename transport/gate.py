@@ -126,6 +126,8 @@ class Gate:
             self._refused[reason] += 1
             refused = self._refused[reason]
             logs = self._throttle.allows((address, reason))
+            # who comes from nowhere in particular may well be the one that was just named
+            self._throttle.allows((UNKNOWN, reason))
         if logs:
             self._log.warning(
                 "peer_refused",

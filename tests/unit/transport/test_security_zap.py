@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -206,6 +207,34 @@ def test_a_failed_handshake_is_told_with_the_address_that_hung_up() -> None:
             assert heard.heard(failed, 0x10000001) == []  # garbage is nobody's wrong key
             assert heard.heard(zmq.EVENT_DISCONNECTED, number) == []
         heard.monitor.close(0)
+
+
+def test_the_refused_are_counted_and_logged_once_a_minute_for_each_address(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "noex")
+    now = 0.0
+
+    def said() -> list[str]:
+        texts = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return [text.partition("address='")[2].partition("'")[0] for text in texts]
+
+    with zmq.Context() as context:
+        gate = Gate(A, context, None, now=lambda: now)
+        try:
+            for address in ("10.0.0.7", "10.0.0.7", UNKNOWN, "10.0.0.8", "10.0.0.7"):
+                gate.refuse("control", address, "wrong secret")
+            assert said() == ["10.0.0.7", "10.0.0.8"]  # the unknown one is likely one of them
+            gate.refuse("control", "10.0.0.7", "no security")
+            assert said() == ["10.0.0.7"]  # another reason is another line
+            now = 61.0
+            for address in (UNKNOWN, "10.0.0.7", "10.0.0.7"):
+                gate.refuse("control", address, "wrong secret")
+            assert said() == [UNKNOWN, "10.0.0.7"]
+            assert gate.refused == {"wrong secret": 8, "no security": 1}
+        finally:
+            gate.end()
 
 
 def test_the_address_of_what_is_no_connection_is_unknown() -> None:
