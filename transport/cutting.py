@@ -2,8 +2,8 @@
 
 Small messages wait in order and leave as batches. Large ones, and what waits behind them, are in
 `streams` and leave as pieces, by turns with the batches. So that neither keeps the other from
-leaving, pieces have an eighth of the receiver's window, and batches the rest, while there are both.
-That eighth is also what a small message of another sender may find under way before it.
+leaving, pieces have a sixteenth of the receiver's window, and batches the rest, while there are
+both. That sixteenth is also what a small message of another sender may find under way before it.
 
 A peer that has not agreed to buffers gets messages without (put back within), one that has not
 agreed to pieces gets large messages whole.
@@ -28,7 +28,7 @@ MESSAGE_COST: Final = 64
 LARGE: Final = 1024
 """Bytes: a message that costs no more is never a parcel, and needs no pieces."""
 
-SHARE: Final = 8
+SHARE: Final = 16
 """Pieces have one part in so many of the window for themselves, and batches the rest."""
 _NO_LIMIT: Final = 1 << 62
 
