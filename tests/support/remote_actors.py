@@ -347,9 +347,11 @@ class Wanderer(GenServer[None]):
 
     async def give_up(self, other: Any) -> None:
         asking = asyncio.ensure_future(other.call("keep", timeout=self.PATIENCE))
-        await asyncio.sleep(self.random.random() / 100)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.sleep(self.random.random() / 100)
+        finally:
+            asking.cancel()
 
     async def tell(self, other: Any) -> None:
         for _ in range(self.random.randrange(20)):
