@@ -28,7 +28,7 @@ from noex.transport.ipc import IpcFolder
 from noex.transport.lane_settings import LaneSettings
 from noex.transport.link import Outbound, Uid, Weight
 from noex.transport.outlet import GOODBYE_LINGER, Outlet
-from noex.transport.receiving import patient
+from noex.transport.receiving import keep_large_blocks, patient
 from noex.transport.reception import (
     Answer,
     Deliver,
@@ -156,6 +156,7 @@ class UserLane:
         """
         if self._router is not None or self._is_stopped:
             raise NodeStoppedError(self.node_id, "its user lane was started before")
+        keep_large_blocks()
         self._loop = asyncio.get_running_loop()
         host = await resolve_host(self.host)
         self._context = self._given_context or make_context()
@@ -476,11 +477,11 @@ class UserLane:
             self._progressed()
 
     def _trouble(self, uid: Uid, text: str, weight: Weight) -> None:
-        if self._throttle.allows((uid, text[:16])):
+        if weight is Weight.GOODBYE:  # once in a life
+            self._log.info("lane_goodbye", peer=uid, text=text)
+        elif self._throttle.allows((uid, text[:16])):
             if weight is Weight.REFUSED:
                 self._log.warning("lane_refused", peer=uid, text=text)
-            elif weight is Weight.GOODBYE:
-                self._log.info("lane_goodbye", peer=uid, text=text)
             else:
                 self._log.info("lane_trouble", peer=uid, text=text)
         if self._on_trouble is not None:
