@@ -9,7 +9,7 @@ from typing import Any
 TABLES = (dict, set, list, deque, OrderedDict)
 DEEPEST = 7
 # Tables with a bound of their own that remember on purpose, or that are emptied lazily.
-BOUNDED = ("._refused", "._heap", "._lost_lives", "._watches", "view.gone")
+BOUNDED = ("._refused", "._heap", "._lost_lives", "._watches", "view.gone", "._throttle._last")
 
 
 def sizes(root: object) -> dict[str, int]:

@@ -272,7 +272,7 @@ def test_what_a_node_has_and_a_face_does_not_name_is_there_all_the_same() -> Non
 
 INTERNAL = {
     *("kernel", "network", "publish", "casts", "label", "process", "fire", "id", "owner"),
-    *("waiter", "complete", "life_changed", "start", "view_changed"),
+    *("waiter", "complete", "life_changed", "start", "view_changed", "stream"),
 }
 
 
