@@ -379,11 +379,17 @@ class Outbound:
         self.phase = Phase.OPEN
         self._used_at, self.deadline = now, now + self._settings.idle_timeout
         self._acknowledge(next_seq - 1)
-        again: list[Effect] = [
-            Transmit(wire.readdress(sent.frame, self.connection), sent.rest)
-            for sent in self._unacked
-        ]
-        return again + self._cut()
+        return [*self._again(), *self._cut()]
+
+    def _again(self) -> list[Effect]:
+        """What was sent and not acknowledged, for this connection; the old frames make room."""
+        again: list[Effect] = []
+        for _ in range(len(self._unacked)):
+            sent = self._unacked.popleft()
+            sent = sent._replace(frame=wire.readdress(sent.frame, self.connection))
+            self._unacked.append(sent)
+            again.append(Transmit(sent.frame, sent.rest))
+        return again
 
     def _acknowledge(self, seq: int) -> None:
         if not self._acked <= seq < self._next:
