@@ -22,7 +22,7 @@ help:
 test: $(VENV)/installed
 ifeq ($(strip $(ARGS)),)
 	$(PY) -m pytest -n 4 --dist worksteal -m "not alone and not long"
-	$(PY) -m pytest -m alone
+	$(PY) -m pytest -m "alone and not long"
 else
 	$(PY) -m pytest $(ARGS)
 endif

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from effort import BLOCKS
 from sim_kernels import Citizen, Place, Town, town_of
 
 from noex.runtime.errors import (
@@ -288,7 +289,7 @@ def test_processes_that_do_everything_over_a_network_that_fails_leave_nothing_op
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("block", range(100, 120))
+@pytest.mark.parametrize("block", range(100, 100 + BLOCKS))
 def test_processes_that_do_everything_leave_nothing_open_under_many_schedules(
     block: int, caplog: pytest.LogCaptureFixture
 ) -> None:

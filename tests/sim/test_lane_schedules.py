@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from effort import BLOCKS
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -221,7 +222,7 @@ def test_every_message_arrives_once_and_in_order_under_random_schedules(block: i
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("block", range(100, 120))
+@pytest.mark.parametrize("block", range(100, 100 + BLOCKS))
 def test_every_message_arrives_once_and_in_order_under_many_schedules(block: int) -> None:
     check_block(block)
 

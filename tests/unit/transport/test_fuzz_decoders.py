@@ -10,6 +10,7 @@ from random import Random
 import msgpack
 import pytest
 from decoders import CODEC, CONTROL, DECODERS, PULSES
+from effort import FUZZ_SECONDS
 from fuzzing import MIB, Decoder, anything, bombs, peak_of, run_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,10 +145,11 @@ def test_what_a_frame_can_claim_is_bounded_by_its_bytes(decoder: Decoder) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.alone
 @every_decoder
-def test_five_seconds_of_anything(decoder: Decoder) -> None:
+def test_a_while_of_anything(decoder: Decoder) -> None:
     seed = time.time_ns()
     print(f"seed {seed}")
-    turns = run_for(5.0, seed, lambda chance: decoder.judge(anything(decoder.valid, chance)))
-    assert turns > 1000
+    turns = run_for(
+        FUZZ_SECONDS, seed, lambda chance: decoder.judge(anything(decoder.valid, chance))
+    )
+    assert turns > 100 * FUZZ_SECONDS
