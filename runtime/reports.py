@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import reprlib
-import sys
 import threading
 from collections.abc import Callable
 from inspect import iscoroutine
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from noex.runtime.frames import frame_of
 from noex.runtime.reasons import is_orderly
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def report_zombie(process: Process, remains: asyncio.Future[Any]) -> None:
 
 def thread_stack(ident: int | None) -> list[str]:
     """Where a thread stands, the innermost call last."""
-    frame = sys._current_frames().get(ident or 0)
+    frame = frame_of(ident)
     lines: list[str] = []
     while frame is not None and len(lines) < 32:
         code = frame.f_code

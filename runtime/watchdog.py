@@ -20,6 +20,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from noex.runtime.frames import frame_of
 from noex.runtime.stacks import Activity, activity, running_handle
 from noex.runtime.stalls import Ask, Effect, Recovered, Sample, StallDetector, Stuck
 
@@ -111,7 +112,7 @@ class Watchdog:
         return self._holders
 
     def _frame(self) -> FrameType | None:
-        return sys._current_frames().get(self._loop_thread)
+        return frame_of(self._loop_thread)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
