@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-FUZZ_SECONDS = float(os.environ.get("NOEX_FUZZ_SECONDS", "1"))
+FUZZ_SECONDS = float(os.environ.get("NOEX_FUZZ_SECONDS", "0.5"))
 """For each decoder, and each machine behind them."""
-BLOCKS = int(os.environ.get("NOEX_BLOCKS", "3"))
+BLOCKS = int(os.environ.get("NOEX_BLOCKS", "1"))
 """Of random schedules, for each kind of them."""
