@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from noex.runtime.ref import Ref
 
 
+_SPENT: Any = None
+
+
 class Caller:
     """Who waits for the reply to one call. Keep it and answer later with `reply`.
 
@@ -175,6 +178,7 @@ class LocalCaller(Caller):
             self.deadline.cancel()
         if not self._answered:
             self._settle()
+        self.future = _SPENT  # the outcome belongs to whoever waited: this may be kept for longer
 
     def _deliver(self, value: Any) -> None:
         copier = self.target.kernel.copier

@@ -68,9 +68,6 @@ async def outcome_from_elsewhere(
             kernel.patience.bound(caller, timeout)
         return await future
     finally:
-        if caller.ident or not caller.is_answered:  # no reply has come
-            caller.give_up()
-            if kernel.remote is not None:
-                kernel.remote.cancel_call(ref, caller)
-        elif caller.deadline is not None:
-            caller.deadline.cancel()
+        if caller.ident and kernel.remote is not None:  # no reply has come
+            kernel.remote.cancel_call(ref, caller)
+        caller.give_up()

@@ -4,11 +4,14 @@ no memory."""
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Coroutine
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from actors import Actor, run, started, turns, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from noex.runtime.calls import LocalCaller
 from noex.runtime.errors import CallTimeoutError
 from noex.runtime.kernel import Kernel
 from noex.runtime.patience import MOST, MOST_LINES, SHORT, Patience
+from noex.runtime.returns import NoReply
 from noex.testing import run_virtual
 
 
@@ -147,3 +151,30 @@ def test_thousands_that_give_up_at_once_leave_the_loop_its_turns() -> None:
         assert max(after - before for before, after in pairwise(seen)) <= MOST
 
     in_virtual_time(main())
+
+
+class Large:
+    """What a call may bring."""
+
+
+async def _brings(answer: Any) -> tuple[Any, None]:
+    await asyncio.sleep(0)  # sleep: gives way to the loop once, so that the caller has to wait
+    return answer, None
+
+
+def test_what_a_call_has_brought_is_not_kept_while_others_wait_as_long() -> None:
+    async def main(kernel: Kernel) -> None:
+        ref, other = await started(kernel, Actor), await started(kernel, Actor)
+        waits = asyncio.create_task(other.call(lambda _server, _state: NoReply(), timeout=7.5))
+        await until(lambda: kernel.patience.waiting == 1)
+        brought = await ref.call(lambda _server, _state: _brings(Large()), timeout=7.5)
+        assert isinstance(brought, Large)
+        seen = weakref.ref(brought)
+        del brought
+        await turns()  # until then the loop's own handle of this turn has it
+        gc.collect()
+        assert kernel.patience.waiting == 1 and seen() is None
+        waits.cancel()
+        await asyncio.wait([waits])
+
+    run(main)
