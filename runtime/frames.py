@@ -9,11 +9,18 @@ themselves). So there is no collection in it here.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from types import FrameType
 
 _one_at_a_time = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not begin with the collector switched off
+    os.register_at_fork(
+        before=_one_at_a_time.acquire,
+        after_in_parent=_one_at_a_time.release,
+        after_in_child=_one_at_a_time.release,
+    )
 
 
 def frame_of(thread: int | None) -> FrameType | None:

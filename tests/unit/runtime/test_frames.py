@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
+
+import pytest
 
 from noex.runtime.frames import frame_of
 
@@ -64,3 +67,30 @@ def test_a_collector_that_is_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+FORKS = """
+import gc, os, threading, time
+from noex.runtime.frames import frame_of
+
+stop = False
+
+def look():
+    while not stop:
+        frame_of(threading.main_thread().ident)
+
+watcher = threading.Thread(target=look)
+watcher.start()
+for _ in range(200):
+    child = os.fork()
+    if not child:
+        os._exit(0 if gc.isenabled() and frame_of(threading.get_ident()) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop = True
+watcher.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_in_the_middle_of_a_look_leaves_the_child_its_collector() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], timeout=40, check=True)
