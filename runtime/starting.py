@@ -124,15 +124,9 @@ async def start(
         raise
     except BaseException as error:
         raise _failed(kernel, process, error) from error
-    if type(result) in PLAIN and settings is None and process.doomed is None:
-        process.state = result  # like this most are started: `_up`, written out
-        if len(context) == 1:
-            process.kept_context = None
-        if process.mailbox:
-            process.rest()
-        else:
-            process.status = IDLE
-        return process.ref
+    if type(result) in PLAIN:
+        process.state = result
+        return _up(kernel, process)
     if iscoroutine(result):
         timeout = DEFAULT_INIT_TIMEOUT if settings is None else settings.init_timeout
         try:

@@ -135,7 +135,7 @@ class Inbound:
 
     # ------------------------------------------------------------------ in few steps
 
-    def _addressee(self, data: bytes) -> tuple[Process | None, bytes]:
+    def _addressee(self, data: bytes) -> tuple[Process | None, bytes | memoryview]:
         """The process to which an operation goes, and its body."""
         if data[0] & ops.NAMED:
             name, body = ops.split_name(data)
@@ -151,7 +151,7 @@ class Inbound:
             message = self._decode(body)
         except NoexError:
             return False
-        if type(message) is MethodCall:
+        if type(message) is MethodCall and process.callbacks.methods is None:
             return False
         _, _, ident, extra = unpack_head(data)
         caller = RemoteCaller(self._operations, peer, ident, extra)
@@ -176,7 +176,7 @@ class Inbound:
         if process is None:
             return False
         message = self._decode(body)
-        if type(message) is MethodCall:
+        if type(message) is MethodCall and process.callbacks.methods is None:
             return False
         process.deliver((states.CAST, message, None))
         return True

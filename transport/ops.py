@@ -111,32 +111,24 @@ def pack_op(
     return body.behind(header) if isinstance(body, Parcel) else header + body
 
 
-@lru_cache(maxsize=4096)
-def head_of(kind: int, target: int, name: str | None) -> bytes:
-    """What stands before the body of an operation that has no number: it is often the same."""
-    if name is None:
-        return _header.pack(kind, target, 0, 0)
-    return _header.pack(kind | NAMED, 0, 0, 0) + _name_part(name)
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # a program sends to few names, and often
 def _name_part(name: str) -> bytes:
     text = name.encode()
     return _length.pack(len(text)) + text
 
 
-@lru_cache(maxsize=1024)
-def _name_in(text: bytes) -> str:
-    return text.decode()
-
-
-def split_name(data: bytes) -> tuple[str, bytes]:
-    """Name and body of a named operation. Raises `DecodeError`, or what bytes raise."""
+def split_name(data: bytes | memoryview) -> tuple[str, bytes | memoryview]:
+    """Name and body of a named operation. Raises `DecodeError` for what is none."""
     start = HEAD_SIZE + _length.size
+    if len(data) < start:
+        raise DecodeError("a named operation is cut short")
     end = start + _length.unpack_from(data, HEAD_SIZE)[0]
     if len(data) < end:
         raise DecodeError("the name of an operation is cut short")
-    return _name_in(data[start:end]), data[end:]
+    try:
+        return str(data[start:end], "utf-8"), data[end:]
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the name of an operation is not UTF-8: {error}") from None
 
 
 def unpack_op(data: bytes | memoryview | Parcel) -> Op:
@@ -145,19 +137,10 @@ def unpack_op(data: bytes | memoryview | Parcel) -> Op:
         op = unpack_op(data.data)
         return op._replace(body=Parcel(op.body, data.buffers))  # type: ignore[arg-type]
     view = memoryview(data)
-    if len(view) < _header.size:
+    if len(view) < HEAD_SIZE:
         raise DecodeError(f"an operation of {len(view)} bytes is shorter than its header")
-    kind, target, ident, extra = _header.unpack_from(view)
+    kind, target, ident, extra = unpack_head(view)
     if not kind & NAMED:
-        return Op(kind, target, ident, extra, None, view[_header.size :])
-    start = _header.size + _length.size
-    if len(view) < start:
-        raise DecodeError("a named operation is cut short")
-    (length,) = _length.unpack_from(view, _header.size)
-    if len(view) < start + length:
-        raise DecodeError("the name of an operation is cut short")
-    try:
-        name = str(view[start : start + length], "utf-8")
-    except UnicodeDecodeError as error:
-        raise DecodeError(f"the name of an operation is not UTF-8: {error}") from None
-    return Op(kind & ~NAMED, 0, ident, extra, name, view[start + length :])
+        return Op(kind, target, ident, extra, None, view[HEAD_SIZE:])
+    name, body = split_name(view)
+    return Op(kind & ~NAMED, 0, ident, extra, name, memoryview(body))

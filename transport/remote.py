@@ -153,7 +153,7 @@ class RemoteOperations:
 
     def _peer_of(self, ref: Ref[Any]) -> Peer | None:
         peer = self.peers.get(ref.node_id)
-        if peer is None or ref.incarnation not in (0, peer.uid[1]):
+        if peer is None or (ref.incarnation != peer.uid[1] and ref.incarnation != 0):
             return None
         return peer
 
@@ -177,21 +177,18 @@ class RemoteOperations:
     def _request(
         self, kind: int, ref: Ref[Any], message: Any, caller: LocalCaller, operation: str
     ) -> None:
-        peer = self.peers.get(ref.node_id)
-        if peer is None or (ref.incarnation != peer.uid[1] and ref.incarnation != 0):
+        peer = self._peer_of(ref)
+        if peer is None:
             if self._is_of_earlier_life(ref):
                 raise NoProcessError(ref)
             raise NodeNotReachableError(ref.node_id)
         body = self.codec.encode(message, operation=operation, apart=True)
         if len(body) > LARGE:
             self.complain(body, operation)
-        ident = caller.ident = self._call_serial = self._call_serial + 1
-        name = ref.label if ref.serial == 0 else None
+        ident = self._number(caller)
         extra = 0 if caller.timeout is None else _milliseconds(caller.timeout)
-        data = ops.pack_op(kind, ref.serial, ident, extra, body, name)
-        process = current_process.get()
-        sender = 0 if process is None else process.ref.serial
-        if not self.post(peer.uid, data, sender=sender):
+        data = ops.pack_op(kind, ref.serial, ident, extra, body, _name(ref))
+        if not self.post(peer.uid, data, sender=stream()):
             raise OverloadedError(ref.node_id)
         peer.calls[ident] = caller
         if peer.is_alone and len(peer.calls) == 1:  # nobody would share the batch
@@ -213,23 +210,15 @@ class RemoteOperations:
             future.set_result(False)
             return future
         asked = LocalCaller(future, ref)
-        ident = self._next_call(peer, asked)
+        ident = self._number(asked)
+        peer.calls[ident] = asked
         self.signal(peer, ops.pack_op(ops.ALIVE, ref.serial, ident, name=_name(ref)))
         future.add_done_callback(lambda _done: self.cancel_call(ref, asked))
         return future
 
     def cast(self, ref: Ref[Any], message: Any) -> bool:
-        """Send to `handle_cast`: `_tell`, written out for what is small."""
-        peer = self.peers.get(ref.node_id)
-        if peer is None or (ref.incarnation != peer.uid[1] and ref.incarnation != 0):
-            return self._tell(ops.CAST, ref, message, "cast")
-        body = self.codec.encode(message, operation="cast", apart=True)
-        if len(body) > LARGE:
-            self.complain(body, "cast")
-        head = ops.head_of(ops.CAST, ref.serial, ref.label if ref.serial == 0 else None)
-        data = body.behind(head) if isinstance(body, Parcel) else head + body
-        process = current_process.get()
-        return self.post(peer.uid, data, sender=0 if process is None else process.ref.serial)
+        """Send to `handle_cast`."""
+        return self._tell(ops.CAST, ref, message, "cast")
 
     def send(self, ref: Ref[Any], message: Any) -> bool:
         """Send to `handle_info`."""
@@ -259,10 +248,9 @@ class RemoteOperations:
                 "large_message", behavior=behavior, operation=operation, bytes=size
             )
 
-    def _next_call(self, peer: Peer, caller: LocalCaller) -> int:
+    def _number(self, caller: LocalCaller) -> int:
         self._call_serial += 1
         caller.ident = self._call_serial
-        peer.calls[self._call_serial] = caller
         return self._call_serial
 
     # ------------------------------------------------------------------ signals
