@@ -38,7 +38,6 @@ from noex.transport.inbound import Inbound
 from noex.transport.ipc import IpcFolder
 from noex.transport.keys import ClusterSecret
 from noex.transport.lane import UserLane
-from noex.transport.parcel import Parcel
 from noex.transport.remote import RefBinding, RemoteOperations
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Network:
         # where something can be told instead of it.
         limits = CodecLimits(max_bytes=max(1, config.lane.max_message - ops.OVERHEAD))
         self.codec = Codec(refs=RefBinding(self._kernel, Ref), limits=limits)
-        self.remote = RemoteOperations(self._kernel, self.codec, self._post)
+        self.remote = RemoteOperations(self._kernel, self.codec)
         self._inbound = Inbound(self.remote)
         # why members did not let this node in, the last reason of each, for the error of `join`
         self._refusals: dict[str, str] = {}
@@ -286,12 +285,6 @@ class Network:
     def _on_control(self, event: Any) -> None:
         if self._membership is not None:
             self._membership.on_event(event)
-
-    def _post(
-        self, uid: tuple[str, int], data: bytes | Parcel, *, signal: bool = False, sender: int = 0
-    ) -> bool:
-        lane = self._lane
-        return lane is not None and lane.send(uid, data, signal=signal, sender=sender)
 
     def _node_down(self, member: Member, reason: str) -> None:
         assert self._lane is not None
