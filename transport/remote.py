@@ -60,7 +60,7 @@ class Post(Protocol):
     ) -> bool: ...
 
 
-def _nowhere(_uid: Uid, _data: Encoded, *, signal: bool = False, sender: int = 0) -> bool:
+def _nowhere(uid: Uid, data: Encoded, *, signal: bool = False, sender: int = 0) -> bool:
     return False
 
 
