@@ -61,6 +61,7 @@ class Job:
 
     def _ended(self, thread: LoopThread, task: asyncio.Task[Any]) -> None:
         thread.jobs.discard(self)
+        self._task = None  # so it goes here: a Ctrl-C is lost in what runs when an object goes
         if task.cancelled():
             self.settle(error=_why_cancelled(thread))
         elif task.exception() is not None:
